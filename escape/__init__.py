@@ -1,0 +1,70 @@
+"""Saddle points and escape: Monte Carlo chains of mini-batch SGD beside exact theory and batch gradient descent.
+
+`simulate(landscape, oracle, optimizer, start, observe=…, until=…)` gives a Dataset, and every `estimate.x(data)`
+stands beside a `theory.x(…)`.
+"""
+
+from escape import estimate, theory
+from escape.conformance import NotALandscape, check_landscape
+from escape.landscapes import (
+    CriticalPoint,
+    DoubleWell,
+    GeneralizedLinear,
+    Landscape,
+    QuadraticSaddle,
+    RankOneFactorization,
+    SecondOrder,
+    TwoSlopeWell,
+)
+from escape.observables import (
+    Above,
+    Below,
+    Exit,
+    GradientNorm,
+    Loss,
+    Observable,
+    Projection,
+    SquaredDistance,
+    SquaredProjection,
+)
+from escape.optimizers import GradientDescent, HeavyBall, Optimizer
+from escape.oracles import FullBatch, GaussianNoise, IsotropicNoise, MiniBatch, Oracle
+from escape.simulate import replay, simulate
+from escape.starts import NormalStart
+from escape.store import Store
+
+__all__ = [
+    "Above",
+    "Below",
+    "CriticalPoint",
+    "DoubleWell",
+    "Exit",
+    "FullBatch",
+    "GaussianNoise",
+    "GeneralizedLinear",
+    "GradientDescent",
+    "GradientNorm",
+    "HeavyBall",
+    "IsotropicNoise",
+    "Landscape",
+    "Loss",
+    "MiniBatch",
+    "NormalStart",
+    "NotALandscape",
+    "Observable",
+    "Optimizer",
+    "Oracle",
+    "Projection",
+    "QuadraticSaddle",
+    "RankOneFactorization",
+    "SecondOrder",
+    "SquaredDistance",
+    "SquaredProjection",
+    "Store",
+    "TwoSlopeWell",
+    "check_landscape",
+    "estimate",
+    "replay",
+    "simulate",
+    "theory",
+]

@@ -1,0 +1,245 @@
+"""What is descended: a finite sum f = (1/n) Σ f_i, written for one point and one sample and lifted here, once."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import grad, hessian, vmap
+
+from escape.landscapes.critical_point import CriticalPoint
+
+# The largest temporary of a lifted call, in numbers: larger batches are worked through in slices.
+_SLICE = 1 << 22
+# Relative size below which a variance along a direction counts as zero.
+_NO_NOISE = 1e-10
+
+
+class Landscape(ABC):
+    """A finite sum f(x) = (1/n) Σ_i f_i(x), each term given by one row of `samples`.
+
+    A subclass holds `samples` (n, k) and writes `sample_loss` for one point and one sample; the loss, the gradient of
+    any batch, the Hessian and the noise covariance follow. `sample_gradient` may be given in closed form for speed.
+
+    Attributes
+    ----------
+    samples : Tensor (n, k)
+        One row per term. A run takes its dtype and device from here.
+    affine : bool
+        True where every f_i is affine in its sample. A batch then acts through its mean sample alone, which is many
+        times faster than the mean of gradients; `check_landscape` tests the claim.
+    constant_noise : bool
+        True where the covariance of the per-sample gradients is the same at every point.
+    """
+
+    samples: Tensor
+    affine: ClassVar[bool] = False
+    constant_noise: bool = False
+
+    @abstractmethod
+    def sample_loss(self, x: Tensor, sample: Tensor) -> Tensor:
+        """f_i(x) at one point (d,) for one sample (k,), a scalar tensor."""
+
+    def sample_gradient(self, x: Tensor, sample: Tensor) -> Tensor:
+        """∇f_i(x) at one point (d,) for one sample (k,); by automatic differentiation unless given in closed form."""
+        return grad(self.sample_loss)(x, sample)
+
+    def critical_points(self) -> tuple[CriticalPoint, ...]:
+        """Return the stationary points of f that are known exactly; none unless declared."""
+        return ()
+
+    def retract(self, x: Tensor) -> Tensor:
+        """Bring points (c, d) back onto the landscape's manifold after a step; the identity on flat space."""
+        return x
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return self.samples.shape[0]
+
+    @property
+    def dimension(self) -> int | None:
+        """Dimension d of the space, or None where nothing declares it."""
+        points = self.critical_points()
+        return points[0].location.shape[0] if points else None
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Return a copy with every tensor field moved to a device and a floating dtype."""
+        moved = {
+            field.name: value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+            for field in dataclasses.fields(self)
+            if field.init and isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return dataclasses.replace(self, **moved)
+
+    # Lifted once; a landscape does not override what follows.
+
+    def loss(self, x: Tensor) -> Tensor:
+        """F at points x: (c, d) -> (c,), or (d,) -> ()."""
+        if x.ndim == 1:
+            return self.loss(x[None])[0]
+        if self.affine:
+            return vmap(self.sample_loss, (0, None))(x, self.mean_sample)
+        return self._over_samples(lambda x, part: vmap(vmap(self.sample_loss, (None, 0)), (0, None))(x, part), x)
+
+    def gradient(self, x: Tensor, index: Tensor | None = None) -> Tensor:
+        """Mean of ∇f_i over a batch of each point's own, or over all samples.
+
+        Parameters
+        ----------
+        x : Tensor (c, d) or (d,)
+            Points.
+        index : Tensor (c, b) or (b,), integer, optional
+            The batch of each point; all n samples if omitted.
+
+        Returns
+        -------
+        Tensor, of the shape of `x`.
+        """
+        if x.ndim == 1:
+            return self.gradient(x[None], None if index is None else index[None])[0]
+        if self.affine:
+            if index is None:
+                return self.gradient_at_sample(x, self.mean_sample.expand(x.shape[0], -1))
+            return self.gradient_at_sample(x, self._mean_of(index))
+        return self._full_gradient(x) if index is None else self._batch_gradient(x, index)
+
+    def weighted_gradient(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Σ_i w_i ∇f_i(x), every point with its own weights: x (c, d), weights (c, n) -> (c, d)."""
+
+        def one(x, weights, part):
+            return weights @ vmap(self.sample_gradient, (None, 0))(x, part)
+
+        total = torch.zeros_like(x)
+        for rows in self._slices(x.numel()):
+            total = total + vmap(one, (0, 0, None))(x, weights[:, rows], self.samples[rows])
+        return total
+
+    def gradient_at_sample(self, x: Tensor, sample: Tensor) -> Tensor:
+        """∇f_i(x) with every point's own sample: x (c, d), sample (c, k) -> (c, d)."""
+        return vmap(self.sample_gradient)(x, sample)
+
+    def hessian(self, x: Tensor) -> Tensor:
+        """Hessian of f at one point: (d,) -> (d, d)."""
+        if self.affine:
+            return hessian(self.sample_loss)(x, self.mean_sample)
+        return hessian(lambda x: self.loss(x[None])[0])(x)
+
+    def sample_gradients(self, x: Tensor) -> Tensor:
+        """All ∇f_i at one point: (d,) -> (n, d)."""
+        return vmap(self.sample_gradient, (None, 0))(x, self.samples)
+
+    def sample_hessians(self, x: Tensor) -> Tensor:
+        """All Hessians of f_i at one point: (d,) -> (n, d, d). Memory n d² numbers."""
+        one = vmap(hessian(self.sample_loss), (None, 0))
+        return torch.cat([one(x, self.samples[rows]) for rows in self._slices(x.numel() ** 2)])
+
+    def gradient_covariance(self, x: Tensor) -> Tensor:
+        """C(x) = (1/n) Σ (∇f_i − ∇f)(∇f_i − ∇f)ᵀ at one point, divisor n: (d,) -> (d, d)."""
+        gradients = self.sample_gradients(x)
+        centred = gradients - gradients.mean(0)
+        return centred.T @ centred / self.n
+
+    def noise_along(self, x: Tensor, direction: Tensor) -> Tensor:
+        """vᵀC(x)v, the variance of one sample's gradient along directions: (d,), (d,) or (d, m) -> () or (m,)."""
+        return (self.sample_gradients(x) @ direction).var(0, correction=0)
+
+    def noise_trace(self, x: Tensor) -> Tensor:
+        """Tr C(x) at points: (c, d) -> (c,)."""
+        if self.constant_noise:
+            return self._constant_trace.expand(x.shape[0])
+        if self.affine:
+            base = self.gradient_at_sample(x, self.mean_sample.expand(x.shape[0], -1))
+            columns = (self.gradient_at_sample(x, self.mean_sample + root) for root in self._expanded_root(x.shape[0]))
+            return sum((((column - base) ** 2).sum(-1) for column in columns), start=x.new_zeros(x.shape[0]))
+        mean = self.gradient(x)
+
+        def one(x, mean, part):
+            return ((vmap(self.sample_gradient, (None, 0))(x, part) - mean) ** 2).sum()
+
+        parts = (vmap(one, (0, 0, None))(x, mean, self.samples[rows]) for rows in self._slices(x.numel()))
+        return sum(parts) / self.n
+
+    def critical_point(self, location: Tensor, name: str = "") -> CriticalPoint:
+        """Describe a stationary point by its Hessian's spectrum and the kind of noise there, all computed.
+
+        Parameters
+        ----------
+        location : Tensor (d,)
+            A point where ∇f vanishes.
+        name : str
+            A label.
+        """
+        eigenvalues, directions = torch.linalg.eigh(self.hessian(location))
+        bare = CriticalPoint(location, eigenvalues, directions, name=name)
+        return dataclasses.replace(bare, noise=self.noise_type(bare))
+
+    def noise_type(self, point: CriticalPoint) -> str:
+        """Whether noise survives at a critical point: "I" or "II", as defined in `CriticalPoint`."""
+        directions = point.unstable if point.index else point.directions
+        gradients = self.sample_gradients(point.location)
+        along = (gradients @ directions).var(0, correction=0)
+        # What vanishes in exact arithmetic leaves rounding of the largest thing around: the curvature times the place.
+        scale = max(float((gradients**2).sum(1).mean()), float(point.location.norm() * point.eigenvalues.abs().max()))
+        floor = max(_NO_NOISE, 1e3 * torch.finfo(gradients.dtype).eps) * scale
+        return "I" if float(along.max()) > floor and float(along.max()) > 0 else "II"
+
+    @cached_property
+    def mean_sample(self) -> Tensor:
+        """Mean row of `samples`, (k,)."""
+        return self.samples.mean(0)
+
+    @cached_property
+    def sample_root(self) -> Tensor:
+        """L (k, r) with L Lᵀ the covariance of the rows of `samples` and r its rank.
+
+        For an affine landscape, the gradient at sample s̄ + L ξ with ξ standard normal has covariance C(x) exactly.
+        """
+        centred = self.samples - self.mean_sample
+        values, vectors = torch.linalg.eigh(centred.T.double() @ centred.double() / self.n)
+        keep = values > 1e-12 * values[-1].clamp(min=1e-300)
+        return (vectors[:, keep] * values[keep].sqrt()).to(self.samples.dtype).contiguous()
+
+    @cached_property
+    def _constant_trace(self) -> Tensor:
+        x = self.samples.new_zeros((1, self.dimension))
+        base = self.gradient_at_sample(x, self.mean_sample[None])
+        pushed = (self.gradient_at_sample(x, (self.mean_sample + column)[None]) for column in self.sample_root.T)
+        return sum((((gradient - base) ** 2).sum() for gradient in pushed), start=x.new_zeros(()))
+
+    def _expanded_root(self, chains: int):
+        return (column.expand(chains, -1) for column in self.sample_root.T)
+
+    def _mean_of(self, index: Tensor) -> Tensor:
+        """Mean sample of each batch, (c, b) -> (c, k), without materialising (c, b, k)."""
+        if index.shape[1] == 1:
+            return self.samples[index[:, 0]]
+        # mode="sum" and a division: mode="mean" is a slow path of the same kernel.
+        return F.embedding_bag(index, self.samples, mode="sum") / index.shape[1]
+
+    def _batch_gradient(self, x: Tensor, index: Tensor) -> Tensor:
+        """Mean gradient of a batch where nothing is known of the samples' role: x (c, d), index (c, b)."""
+        width = max(1, _SLICE // max(1, x.numel()))
+        total = torch.zeros_like(x)
+        for part in index.split(width, dim=1):
+            # The sample is gathered here: indexing a captured tensor inside vmap is not possible.
+            total = total + vmap(vmap(self.sample_gradient, (None, 0)))(x, self.samples[part]).sum(1)
+        return total / index.shape[1]
+
+    def _full_gradient(self, x: Tensor) -> Tensor:
+        one = vmap(vmap(self.sample_gradient, (None, 0)), (0, None))
+        total = torch.zeros_like(x)
+        for rows in self._slices(x.numel()):
+            total = total + one(x, self.samples[rows]).sum(1)
+        return total / self.n
+
+    def _slices(self, width: int):
+        """Slices of the sample axis that keep a temporary of `width` numbers per sample within bounds."""
+        size = max(1, _SLICE // max(1, width))
+        return [slice(first, first + size) for first in range(0, self.n, size)]
+
+    def _over_samples(self, function, x: Tensor) -> Tensor:
+        return sum(function(x, self.samples[rows]).sum(-1) for rows in self._slices(x.numel())) / self.n

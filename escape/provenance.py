@@ -1,0 +1,75 @@
+"""What a result depends on, and where it was made."""
+
+import functools
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from escape.block import Run
+from escape.spec import describe
+
+
+def spec_of(run: Run, need_key: bool) -> dict:
+    """Everything the result of a run is a function of, as JSON types.
+
+    Raises
+    ------
+    TypeError
+        If `need_key` and some part of the run has no description by value, so that no stored result could be trusted.
+    """
+    samples = run.landscape.samples
+    spec = {
+        "escape": version("escape"),
+        "steps": run.steps,
+        "chains": run.chains,
+        "every": run.every,
+        "seed": run.seed,
+        "block": run.block,
+        "compiled": run.compiled,
+        "dtype": str(samples.dtype).removeprefix("torch."),
+        "device_type": samples.device.type,
+    }
+    for name in ("landscape", "oracle", "optimizer", "start", "observe", "until"):
+        try:
+            spec[name] = describe(getattr(run, name))
+        except TypeError as error:
+            if need_key:
+                raise TypeError(f"{name} cannot key a stored result: {error}") from error
+            spec[name] = {"not described": str(error)}
+    return spec
+
+
+def environment(run: Run) -> dict:
+    """Where and with what a result was made, as netCDF attributes: it does not change the result."""
+    return {
+        "seed": run.seed,
+        "block": run.block,
+        "dtype": str(run.landscape.samples.dtype).removeprefix("torch."),
+        "device": str(run.landscape.samples.device),
+        "sampling": sampling_mode(run.oracle),
+        "escape_version": version("escape"),
+        "torch_version": torch.__version__,
+        "numpy_version": version("numpy"),
+        "git_commit": _git_commit(),
+        "frozen_after_exit": int(run.until is not None),
+    }
+
+
+def sampling_mode(oracle) -> str:
+    """How batches are drawn: 'full batch', 'with replacement' or 'without replacement'."""
+    replacement = getattr(oracle, "replacement", None)
+    return "full batch" if replacement is None else f"with{'' if replacement else 'out'} replacement"
+
+
+@functools.cache
+def _git_commit() -> str:
+    """Commit of the checkout that the package lies in; empty where it lies in none."""
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()

@@ -1,0 +1,111 @@
+"""Results on disk: netCDF-4 files, whole or not there, found again by the spec of their run."""
+
+import contextlib
+import json
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import xarray as xr
+
+from escape.spec import digest
+
+
+def write(data: xr.Dataset, path: str | Path) -> Path:
+    """Write a Dataset as netCDF-4 under a temporary name, flush it to disk, then rename it into place.
+
+    Raises
+    ------
+    OSError
+        If the place cannot be written, naming it; nothing is left behind.
+    """
+    path = Path(path)
+    check_writable(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        data.to_netcdf(name, engine="h5netcdf")
+        with open(name, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+    return path
+
+
+def read(path: str | Path) -> xr.Dataset:
+    """Read a Dataset into memory.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, or it is no whole netCDF-4 file of a run.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"no file {path}")
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as data:
+            return data.load()
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a whole netCDF-4 file: {' '.join(str(error).split())}") from error
+
+
+def check_writable(path: str | Path) -> None:
+    """Make the folder of a file to come and raise OSError, naming it, unless the file can be written there."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot write {path}: it is a folder; name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise type(error)(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+
+
+class Store:
+    """A folder of results, each under the digest of its run's spec.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made when first needed.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def path(self, spec: dict) -> Path:
+        """Where the result of a run is or would be."""
+        return self.folder / f"{digest(spec)}.nc"
+
+    def find(self, spec: dict) -> xr.Dataset | None:
+        """Return the stored result of a run, or None. A file that is torn or of another run is left alone, and said."""
+        path = self.path(spec)
+        if not path.exists():
+            return None
+        try:
+            data = read(path)
+        except ValueError as error:
+            warnings.warn(f"{error}; the run is done again", stacklevel=2)
+            return None
+        return data if json.loads(data.attrs.get("spec", "null")) == spec else None
+
+    def check(self) -> None:
+        """Raise OSError, naming the folder, unless a result can be kept there; better now than after the run."""
+        check_writable(self.folder / "result.nc")
+
+    def save(self, spec: dict, data: xr.Dataset) -> Path:
+        """Keep a result."""
+        return write(data, self.path(spec))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
