@@ -1,0 +1,233 @@
+"""Survival curves of escape times with censoring, and what is read off them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from escape.estimate.base import Estimate, check_level, judged, lonely
+from escape.estimate.records import CENSORED, DIVERGED, EXITED, check_horizon, read
+
+
+@dataclass(frozen=True, eq=False)
+class Survival:
+    """Kaplan-Meier curve S(t) = P(tau > t) of the escape step tau, with a confidence band; call it to evaluate S.
+
+    Attributes
+    ----------
+    steps : ndarray, shape (k,)
+        Steps at which at least one chain left or was lost from view.
+    probability, low, high : ndarray, shape (k,)
+        S from each of these steps up to the next, and the ends of its interval, for each step separately.
+    at_risk, exits : ndarray, shape (k,)
+        Chains still there just before each step, and how many of them left at it.
+    chains, exited, censored, diverged : int
+        Number of chains in all, and by the way they ended.
+    level : float
+        Confidence of the band.
+    reliable : bool
+        False when chains diverged: they are censored where they did, though it may not be by chance that they did.
+    reason : str
+        Why not reliable, in one line.
+    """
+
+    steps: NDArray
+    probability: NDArray
+    low: NDArray
+    high: NDArray
+    at_risk: NDArray
+    exits: NDArray
+    chains: int
+    exited: int
+    censored: int
+    diverged: int
+    level: float
+    reliable: bool
+    reason: str
+
+    def __call__(self, t: ArrayLike) -> NDArray:
+        """Return S(t) = P(tau > t), right-continuous; NaN past the last step unless every chain has left by then."""
+        t = np.asarray(t)
+        value = np.append(1.0, self.probability)[np.searchsorted(self.steps, t, side="right")]
+        return np.where((t > self.steps[-1]) & (value > 0), np.nan, value)
+
+
+def survival(data: Any, status: ArrayLike | None = None, level: float = 0.95) -> Survival:
+    """Kaplan-Meier estimate of the survival curve of the escape step, with censored chains counted as long as seen.
+
+    S(t) = prod_{s <= t} (1 - d_s / r_s), where d_s of the r_s chains there before step s left at s. The interval is
+    Greenwood's on the scale ln(-ln S). Where that is undefined: before the first exit it runs from the exact
+    binomial bound (alpha/2)^(1/r) to 1; where S is 0, from 0 to the last upper bound.
+
+    Parameters
+    ----------
+    data : Dataset or array_like, shape (c,)
+        A simulation with `exit_step` and `status`, or exit steps: the first step at which a chain had left, and for one
+        that never did the number of steps it ran.
+    status : array_like, shape (c,), optional
+        With exit steps: 0 censored, 1 exited, 2 diverged. Without it all have exited.
+    level : float
+        Confidence of the band at each step separately.
+
+    Returns
+    -------
+    Survival
+        Steps in steps, callable.
+
+    Raises
+    ------
+    ValueError
+        When exit steps are not whole and from 0 on, a status is unknown, shapes disagree, or `level` not in (0, 1).
+
+    Notes
+    -----
+    Source: Kaplan and Meier 1958, Journal of the American Statistical Association 53:457; band: Kalbfleisch and
+    Prentice 2002, "The Statistical Analysis of Failure Time Data", section 1.4.
+    """
+    level, records = check_level(level), read(data, status)
+    curve = stats.ecdf(stats.CensoredData.right_censored(records.step, ~records.left)).sf
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.filterwarnings("ignore", message="The confidence interval is undefined", category=RuntimeWarning)
+        band = curve.confidence_interval(confidence_level=level, method="log-log")
+    steps, where = np.unique(records.step, return_inverse=True)
+    count = np.bincount(where)
+    at_risk = records.chains - np.append(0, count.cumsum()[:-1])
+    low, high = _complete(curve.probabilities, band.low.probabilities, band.high.probabilities, at_risk, level)
+    return Survival(
+        steps=steps,
+        probability=curve.probabilities,
+        low=low,
+        high=high,
+        at_risk=at_risk,
+        exits=np.bincount(where, weights=records.left).astype(np.int64),
+        chains=records.chains,
+        exited=records.count(EXITED),
+        censored=records.count(CENSORED),
+        diverged=records.count(DIVERGED),
+        level=level,
+        reliable=not records.divergence,
+        reason=records.divergence,
+    )
+
+
+def _complete(curve: NDArray, low: NDArray, high: NDArray, at_risk: NDArray, level: float) -> tuple[NDArray, NDArray]:
+    """Return the band with exact binomial bounds where S is 1 or 0 and ln(-ln S) has no value."""
+    untouched, empty = curve == 1, curve == 0
+    low, high = np.where(empty, 0.0, low), np.where(untouched, 1.0, high)
+    low = np.where(untouched, ((1 - level) / 2) ** (1 / at_risk), low)
+    # S never rises, so an upper bound holds from its step on; with none before, all chains left at one step.
+    known = np.flatnonzero(~empty)
+    high[empty] = high[known[-1]] if len(known) else 1 - ((1 - level) / 2) ** (1 / at_risk[0])
+    return low, high
+
+
+def exit_quantile(data: Any, q: float, status: ArrayLike | None = None, level: float = 0.95) -> Estimate:
+    """Step by which a fraction q of all chains has left, from the survival curve.
+
+    The first t with S(t) <= 1 - q; its interval holds the steps t at which the log-log band of S(t) contains 1 - q.
+
+    Parameters
+    ----------
+    data : Dataset or array_like, shape (c,)
+        A simulation, or exit steps.
+    q : float
+        The fraction, in (0, 1); one half is the median.
+    status : array_like, shape (c,), optional
+        With exit steps: 0 censored, 1 exited, 2 diverged.
+    level : float
+        Confidence of the interval.
+
+    Returns
+    -------
+    Estimate
+        In steps. Infinite and unreliable when the curve never falls to 1 - q in the time seen; `high` is infinite when
+        its upper band never does. Unreliable when chains diverged.
+
+    Raises
+    ------
+    ValueError
+        When q or `level` is not in (0, 1), or the exit steps are not valid.
+
+    Notes
+    -----
+    Source: Brookmeyer and Crowley 1982, Biometrics 38:29.
+    """
+    if not 0 < q < 1:
+        raise ValueError(f"q is {q!r}; it must lie strictly between 0 and 1")
+    curve = survival(data, status, level)
+
+    def first_below(band: NDArray) -> float:
+        below = band <= 1 - q + 1e-12
+        return float(curve.steps[below.argmax()]) if below.any() else np.inf
+
+    value = first_below(curve.probability)
+    least, last = curve.probability[-1], curve.steps[-1]
+    never = f"{least:.3g} of the chains are still there at step {last}: the curve never falls to {1 - q:.3g}"
+    reasons = [never if value == np.inf else "", curve.reason]
+    return judged(value, first_below(curve.low), first_below(curve.high), reasons)
+
+
+def restricted_mean_exit_step(
+    data: Any, horizon: float | None = None, status: ArrayLike | None = None, level: float = 0.95
+) -> Estimate:
+    """Mean of the escape step cut at a horizon, E min(tau, h): what can be known without seeing every chain leave.
+
+    The integral of S from 0 to h. Its variance is (n/(n-1)) sum_s A_s^2 d_s / (r_s (r_s - d_s)), with A_s the integral
+    of S from s to h; without censoring before h the two are the plain mean and variance of the mean.
+
+    Parameters
+    ----------
+    data : Dataset or array_like, shape (c,)
+        A simulation, or exit steps.
+    horizon : float, optional
+        h in steps. By default the least step at which a chain was censored, or where none was, the last follow-up.
+    status : array_like, shape (c,), optional
+        With exit steps: 0 censored, 1 exited, 2 diverged.
+    level : float
+        Confidence of the normal interval.
+
+    Returns
+    -------
+    Estimate
+        In steps. Unreliable when no chain left before the horizon, chains diverged, or there is only one.
+
+    Raises
+    ------
+    ValueError
+        When the horizon lies past the last step seen while chains are still there, or another argument is not valid.
+
+    Notes
+    -----
+    Source: Irwin 1949, Journal of Hygiene 47:188; variance: Klein and Moeschberger 2003, "Survival Analysis", section
+    4.5.
+    """
+    curve, records = survival(data, status, level), read(data, status)
+    horizon = records.horizon if horizon is None else check_horizon(horizon)
+    if horizon > curve.steps[-1] and curve.probability[-1] > 0:
+        last = f"chains are still there at the last step seen, {curve.steps[-1]}"
+        raise ValueError(f"horizon is {horizon!r}, but {last}; it can be no later")
+    value, error = _restricted(curve, horizon)
+    error *= np.sqrt(curve.chains / (curve.chains - 1)) if curve.chains > 1 else np.nan
+    width = stats.norm.ppf((1 + curve.level) / 2) * error
+    left = bool(curve.exits[curve.steps < horizon].any())
+    reasons = ["" if left else f"no chain left before step {horizon}", curve.reason, lonely(curve.chains)]
+    low, high = np.clip([value - width, value + width], 0, horizon)
+    return judged(value, float(low), float(high), reasons)
+
+
+def _restricted(curve: Survival, horizon: float) -> tuple[float, float]:
+    """Return the integral of S from 0 to the horizon and the root of Greenwood's variance of it."""
+    before = curve.steps < horizon
+    steps, exits, at_risk = curve.steps[before], curve.exits[before], curve.at_risk[before]
+    areas = curve.probability[before] * np.diff(np.append(steps, horizon))
+    tails = areas[::-1].cumsum()[::-1]
+    # Where all that were there left, nothing is left under the curve.
+    stayed = np.maximum(at_risk - exits, 1)
+    variance = (tails**2 * exits / (at_risk.astype(float) * stayed)).sum()
+    start = steps[0] if len(steps) else horizon
+    return float(start + areas.sum()), float(np.sqrt(variance))
