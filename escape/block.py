@@ -4,6 +4,7 @@ A block depends on nothing but the run and its own number, and always holds `Run
 number asked for are simulated and dropped, so that asking for more chains later changes none of the first.
 """
 
+import functools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -127,7 +128,7 @@ class _Block:
         self.final = run.starts(number, self.generator)
         self.rows = torch.arange(run.block, device=device)
         self.state = run.optimizer.init(self.final)
-        self.step = _compiled_step if run.compiled else _step
+        self.step = _compiled_step() if run.compiled else _step
         self.exit_step = torch.full((run.block,), run.steps, dtype=torch.int64, device=device)
         self.status = torch.zeros(run.block, dtype=torch.int8, device=device)
         self.records = {name: [] for name in run.observe}
@@ -179,7 +180,9 @@ class _Block:
             self.state = self.state._replace(x=torch.where(lost[:, None], torch.nan, x))
             self._mark(lost, DIVERGED, t)
         if self.run.until is not None:
-            self._mark(self.alive & self.run.until(x), EXITED, t)
+            left = self.alive & self.run.until(x)
+            if bool(left.any()):
+                self._mark(left, EXITED, t)
 
     def _mark(self, which: Tensor, status: int, t: int) -> None:
         self.alive = self.alive & ~which
@@ -243,7 +246,10 @@ def _step(landscape, oracle, optimizer, state, draw, kick, t):
     return new._replace(x=landscape.retract(new.x))
 
 
-_compiled_step = torch.compile(_step, fullgraph=True)
+@functools.cache
+def _compiled_step():
+    """Compile the step, once, and only when somebody asks: the compiler alone takes seconds to import."""
+    return torch.compile(_step, fullgraph=True)
 
 
 def _wide(mask: Tensor, leaf: Tensor) -> Tensor:

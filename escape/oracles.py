@@ -185,7 +185,10 @@ class IsotropicNoise(_Batched):
 
     def gradient(self, landscape: Landscape, x: Tensor, draw: Tensor) -> Tensor:
         """∇f(x) + √(κ Tr C(x)/d) ξ."""
-        variance = self.covariance_factor(landscape) * landscape.noise_trace(x) / x.shape[1]
+        share = self.covariance_factor(landscape) / x.shape[1]
+        if landscape.constant_noise:
+            return landscape.gradient(x) + (share * landscape.constant_trace) ** 0.5 * draw
+        variance = share * landscape.noise_trace(x)
         return landscape.gradient(x) + variance.clamp(min=0).sqrt()[:, None] * draw
 
     def draw_size(self, landscape: Landscape) -> int:

@@ -50,7 +50,7 @@ def environment(run: Run) -> dict:
         "device": str(run.landscape.samples.device),
         "sampling": sampling_mode(run.oracle),
         "escape_version": version("escape"),
-        "torch_version": torch.__version__,
+        "torch_version": str(torch.__version__),
         "numpy_version": version("numpy"),
         "git_commit": _git_commit(),
         "frozen_after_exit": int(run.until is not None),

@@ -150,7 +150,7 @@ class Landscape(ABC):
     def noise_trace(self, x: Tensor) -> Tensor:
         """Tr C(x) at points: (c, d) -> (c,)."""
         if self.constant_noise:
-            return self._constant_trace.expand(x.shape[0])
+            return x.new_full((x.shape[0],), self.constant_trace)
         if self.affine:
             base = self.gradient_at_sample(x, self.mean_sample.expand(x.shape[0], -1))
             columns = (self.gradient_at_sample(x, self.mean_sample + root) for root in self._expanded_root(x.shape[0]))
@@ -204,11 +204,9 @@ class Landscape(ABC):
         return (vectors[:, keep] * values[keep].sqrt()).to(self.samples.dtype).contiguous()
 
     @cached_property
-    def _constant_trace(self) -> Tensor:
-        x = self.samples.new_zeros((1, self.dimension))
-        base = self.gradient_at_sample(x, self.mean_sample[None])
-        pushed = (self.gradient_at_sample(x, (self.mean_sample + column)[None]) for column in self.sample_root.T)
-        return sum((((gradient - base) ** 2).sum() for gradient in pushed), start=x.new_zeros(()))
+    def constant_trace(self) -> float:
+        """Tr C where the covariance is the same at every point."""
+        return float(self.gradient_covariance(self.samples.new_zeros(self.dimension)).trace())
 
     def _expanded_root(self, chains: int):
         return (column.expand(chains, -1) for column in self.sample_root.T)

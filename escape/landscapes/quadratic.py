@@ -129,6 +129,18 @@ class QuadraticSaddle(Landscape):
         halves = [half for half, varies in zip((self.curvatures, self.tilts), self._varies, strict=True) if varies]
         return torch.cat(halves, dim=1) if halves else self.tilts
 
+    @cached_property
+    def mean_sample(self) -> Tensor:
+        """Mean row of `samples`, its tilt exactly zero.
+
+        The tilts sum to zero by definition; the rounding of their sum, some 10⁻¹⁸, would push batch gradient descent
+        off a saddle where it must stay for ever.
+        """
+        mean = self.samples.mean(0)
+        if self._varies[1] or not self._varies[0]:
+            mean[-self.dimension :] = 0
+        return mean
+
     @property
     def constant_noise(self) -> bool:
         """True where all samples have the same curvatures."""

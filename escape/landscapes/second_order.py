@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import jvp
+from torch.func import vjp
 
 from escape.landscapes.base import Landscape
 from escape.landscapes.critical_point import CriticalPoint
@@ -16,7 +16,7 @@ class SecondOrder(Landscape):
 
     SGD on this landscape is exactly linear, with the per-sample noise of the original at x*: what the theory of
     linearised saddles describes, without the higher orders that the original adds. Hessians are never formed: the
-    gradient is ∇f_i(x*) + H_i δ, the second term a directional derivative.
+    gradient is ∇f_i(x*) + H_i δ, the second term a derivative of ∇f_i.
 
     Parameters
     ----------
@@ -48,14 +48,18 @@ class SecondOrder(Landscape):
         """f_i(x*) + g_iᵀδ + ½ δᵀH_i δ."""
         here = self.point.location
         delta = x - here
-        slope, bend = jvp(lambda y: self.landscape.sample_gradient(y, sample), (here,), (delta,))
+        slope, bend = self._taylor(delta, sample)
         return self.landscape.sample_loss(here, sample) + slope @ delta + 0.5 * (bend @ delta)
 
     def sample_gradient(self, x: Tensor, sample: Tensor) -> Tensor:
         """g_i + H_i δ."""
-        here = self.point.location
-        slope, bend = jvp(lambda y: self.landscape.sample_gradient(y, sample), (here,), (x - here,))
+        slope, bend = self._taylor(x - self.point.location, sample)
         return slope + bend
+
+    def _taylor(self, delta: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+        """g_i and H_i δ; H_i is symmetric, so that the transposed product will do, by reverse differentiation."""
+        slope, pull = vjp(lambda y: self.landscape.sample_gradient(y, sample), self.point.location)
+        return slope, pull(delta)[0]
 
     def critical_points(self) -> tuple[CriticalPoint, ...]:
         """The point of the expansion, the only one unless the Hessian is singular."""

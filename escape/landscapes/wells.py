@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -204,9 +205,8 @@ class TwoSlopeWell(_Bathed):
         first = x[:1]
         k = self._slope(first)
         y = k * first
-        pull = 4 * self.barrier * k * (y * y - 1) * y
-        push = sample[:1] * k if self.scaled_noise else sample[:1]
-        return torch.cat([pull + push, self.bath * x[1:] + sample[1:]])
+        drift = torch.cat([4 * self.barrier * (y * y - 1) * y * k, self.bath * x[1:]])
+        return drift + (torch.cat([sample[:1] * k, sample[1:]]) if self.scaled_noise else sample)
 
     def critical_points(self) -> tuple[CriticalPoint, ...]:
         """Sharp minimum, flat minimum, saddle (its curvature is that of the flat side)."""
@@ -218,4 +218,8 @@ class TwoSlopeWell(_Bathed):
         )
 
     def _slope(self, first: Tensor) -> Tensor:
-        return torch.where(first < 0, self.sharp, self.flat).to(first.dtype)
+        return torch.where(first < 0, *self._slopes)
+
+    @cached_property
+    def _slopes(self) -> tuple[Tensor, Tensor]:
+        return self.tilts.new_tensor(self.sharp), self.tilts.new_tensor(self.flat)

@@ -1,0 +1,32 @@
+# Two commands on a fresh machine: make figures, make test. Both set up .venv first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PY := .venv/bin/python
+PRESET ?= quick
+
+.PHONY: figures test lint paper validate clean
+
+figures: .venv/ready
+	$(PY) -m experiments run --all --preset $(PRESET)
+
+test: .venv/ready
+	$(PY) -m pytest --durations=5
+
+validate: .venv/ready
+	$(PY) -m pytest -m validation -v
+
+lint: .venv/ready
+	.venv/bin/ruff check .
+
+paper: figures
+	@if command -v latexmk >/dev/null; then cd paper && latexmk -pdf -interaction=nonstopmode -halt-on-error main.tex; \
+	else echo "paper: install latexmk with a LaTeX distribution (on Debian: latexmk texlive-latex-recommended), then make paper"; fi
+
+# torch first and alone: a range would let pip take a build with gigabytes of CUDA libraries.
+.venv/ready: pyproject.toml constraints.txt
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --disable-pip-version-check torch==2.13.0
+	$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf results paper/figures paper/numbers.tex

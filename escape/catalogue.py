@@ -1,0 +1,254 @@
+"""Landscapes by name: those of the package with options that have defaults, and those of anybody's own Python file."""
+
+import difflib
+import inspect
+import math
+import sys
+import types
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+
+from escape.landscapes import DoubleWell, Landscape, QuadraticSaddle, RankOneFactorization, TwoSlopeWell
+
+
+def additive_saddle(
+    eigenvalues: Sequence[float] = (-1.0, 1.0, 1.0, 1.0, 1.0),
+    noise: Sequence[float] = (0.3,),
+    n: int = 1000,
+    seed: int = 0,
+) -> Landscape:
+    """½ Σ_j h_j x_j² + g_iᵀx, tilts g_i of standard deviation `noise`: type I."""
+    return QuadraticSaddle.additive(eigenvalues, noise, n, seed)
+
+
+def multiplicative_saddle(
+    eigenvalues: Sequence[float] = (-1.0, 1.0, 1.0, 1.0, 1.0),
+    spread: Sequence[float] = (0.5,),
+    n: int = 1000,
+    seed: int = 0,
+) -> Landscape:
+    """½ Σ_j h_ij x_j², curvatures of standard deviation `spread`: type II."""
+    return QuadraticSaddle.multiplicative(eigenvalues, spread, n, seed)
+
+
+def digits() -> Landscape:
+    """¼‖x‖⁴ − ½(z_iᵀx)², z_i the handwritten digits: principal components."""
+    return RankOneFactorization.digits()
+
+
+def double_well(
+    noise: float = 0.3, tilts: str = "rademacher", bath: Sequence[float] = (), n: int = 1000, seed: int = 0
+) -> Landscape:
+    """x_1⁴/4 − x_1²/2 + ½ Σ_j c_j x_j² + g_iᵀx, c_j the `bath`."""
+    makers = {"rademacher": DoubleWell.rademacher, "gaussian": DoubleWell.gaussian}
+    if tilts not in makers:
+        raise ValueError(f"tilts must be one of {', '.join(makers)}, got {tilts!r}")
+    return makers[tilts](noise, bath, n, seed)
+
+
+def two_slope_well(
+    sharp: float = 2.0,
+    flat: float = 0.5,
+    barrier: float = 0.25,
+    noise: float = 0.3,
+    tilts: str = "rademacher",
+    scaled_noise: bool = False,
+    bath: Sequence[float] = (),
+    n: int = 1000,
+    seed: int = 0,
+) -> Landscape:
+    """h(y² − 1)² + ½ Σ_j c_j x_j² + g_iᵀx, y = k x_1, k `sharp` left, `flat` right."""
+    return TwoSlopeWell.noisy(sharp, flat, barrier, noise, bath, n, seed, tilts, scaled_noise)
+
+
+NAMED: dict[str, Callable[..., Landscape]] = {
+    "additive-saddle": additive_saddle,
+    "multiplicative-saddle": multiplicative_saddle,
+    "digits": digits,
+    "double-well": double_well,
+    "two-slope-well": two_slope_well,
+}
+
+
+def make_landscape(name: str, options: Iterable[str] = ()) -> Landscape:
+    """Make a landscape from its name and options as text.
+
+    Parameters
+    ----------
+    name : str
+        One of `NAMED`, or ``FILE.py:NAME`` with NAME a `Landscape`, or a callable with keyword options that makes one.
+    options : iterable of str
+        Each ``key=value``; values are read by the type of the maker's default.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a name, a file, an option or samples that make no landscape.
+    """
+    maker = maker_of(name)
+    given = list(options)
+    if isinstance(maker, Landscape):
+        if given:
+            raise ValueError(f"{name} is a landscape already made: it takes no options, got {given[0]!r}")
+        return _checked(name, maker)
+    return _checked(name, maker(**_read_options(name, maker, given)))
+
+
+def maker_of(name: str) -> Callable[..., Landscape] | Landscape:
+    """Return what a name stands for: a maker of landscapes, or a landscape.
+
+    Raises
+    ------
+    ValueError
+        If it stands for neither.
+    """
+    if name in NAMED:
+        return NAMED[name]
+    if file_of(name) is not None:
+        return _from_file(file_of(name), name.rpartition(":")[2])
+    if name.endswith(".py"):
+        raise ValueError(f"{name} names a file, not a landscape in it; write {name}:NAME")
+    raise ValueError(f"no landscape {name!r}{close(name, NAMED)}; one of {', '.join(NAMED)}, or FILE.py:NAME")
+
+
+def resolved(name: str) -> str:
+    """Return a name that means the same from any folder."""
+    path = file_of(name)
+    return name if path is None else f"{path.resolve()}:{name.rpartition(':')[2]}"
+
+
+def file_of(name: str) -> Path | None:
+    """Return the file in ``FILE.py:NAME``, or None for other names."""
+    path, colon, _ = name.rpartition(":")
+    return Path(path) if colon and path.endswith(".py") else None
+
+
+def close(word: str, words: Iterable[str]) -> str:
+    """Return '; did you mean …?' for the nearest word, or nothing."""
+    near = difflib.get_close_matches(word, list(words), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def defaults_of(maker: Callable) -> dict:
+    """Options of a maker with their defaults; `inspect.Parameter.empty` where there is none."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {key: p.default for key, p in inspect.signature(maker).parameters.items() if p.kind in kinds}
+
+
+def option_text(value: object) -> str:
+    """Write an option's value as it is given on the command line."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:g}"
+        case list() | tuple():
+            return ",".join(map(option_text, value))
+    return str(value)
+
+
+def _read_options(name: str, maker: Callable, given: list[str]) -> dict:
+    defaults, read = defaults_of(maker), {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals:
+            raise ValueError(f"option {text!r} of {name} must be key=value")
+        if key not in defaults:
+            allowed = f"its options are {', '.join(defaults)}" if defaults else "it has none"
+            raise ValueError(f"{name} has no option {key!r}{close(key, defaults)}; {allowed}")
+        read[key] = _read_value(f"option {key} of {name}", value.strip(), defaults[key])
+    missing = [key for key, value in defaults.items() if value is inspect.Parameter.empty and key not in read]
+    if missing:
+        raise ValueError(f"{name} needs a value for {', '.join(missing)}: --set {missing[0]}=…")
+    return read
+
+
+def _read_value(what: str, text: str, default: object) -> object:
+    """Read text as the type of a default; without one, as what it looks like."""
+    words = {"true": True, "yes": True, "false": False, "no": False}
+    match default:
+        case bool():
+            if text.lower() not in words and text not in ("0", "1"):
+                raise ValueError(f"{what} must be true or false, got {text!r}")
+            return words.get(text.lower(), text == "1")
+        case int():
+            number = _number(what, text)
+            if number != int(number):
+                raise ValueError(f"{what} must be a whole number, got {text!r}")
+            return int(number)
+        case float():
+            return _number(what, text)
+        case list() | tuple():
+            return tuple(_number(what, part) for part in text.split(",") if text)
+        case str():
+            return text
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        numbers = tuple(_number(what, part) for part in text.split(","))
+    except ValueError:
+        return text
+    whole = numbers[0] == int(numbers[0]) and "." not in text
+    return numbers if len(numbers) > 1 else int(numbers[0]) if whole else numbers[0]
+
+
+def _number(what: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"{what} must be a number, got {text!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{what} must be finite, got {text!r}")
+    return number
+
+
+def _from_file(path: Path, inside: str) -> Callable[..., Landscape] | Landscape:
+    """Run a file and take one name from it."""
+    if not path.is_file():
+        raise ValueError(f"no file {path}")
+    module = types.ModuleType(f"landscape_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where dataclasses look up the module of their annotations
+    folder = str(path.parent.resolve())
+    if folder not in sys.path:
+        sys.path.append(folder)
+    try:
+        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
+    except Exception as error:
+        raise ValueError(f"{path} fails{_line_in(path, error)}: {type(error).__name__}: {error}") from error
+    found = getattr(module, inside, None)
+    if isinstance(found, Landscape) or callable(found):
+        return found
+    usable = [key for key, value in vars(module).items() if _own(module, value) and not key.startswith("_")]
+    raise ValueError(f"{path} has no landscape {inside!r}{close(inside, usable)}; it has {', '.join(usable) or 'none'}")
+
+
+def _own(module: types.ModuleType, value: object) -> bool:
+    return isinstance(value, Landscape) or (callable(value) and getattr(value, "__module__", "") == module.__name__)
+
+
+def _line_in(path: Path, error: BaseException) -> str:
+    """Say in which line of a file an error arose, unless it says so itself."""
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f" in line {line}" if line else ""
+
+
+def _checked(name: str, landscape: object) -> Landscape:
+    """Return the landscape, made of numbers: spectra of anything else fail in ways hard to read."""
+    if not isinstance(landscape, Landscape):
+        raise TypeError(f"{name} must give a Landscape, got {type(landscape).__name__}")
+    bad = (~torch.isfinite(landscape.samples)).reshape(len(landscape.samples), -1).any(1).nonzero()[:, 0]
+    if len(bad):
+        n = landscape.n
+        raise ValueError(
+            f"{name}: samples hold non-finite numbers in {len(bad)} of {n} rows, first in row {int(bad[0])}; "
+            "clean or drop them"
+        )
+    return landscape

@@ -1,0 +1,1 @@
+"""Experiments: one file a figure. `measure(settings)` simulates, `draw(data)` draws, `claims(data)` compares."""

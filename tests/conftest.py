@@ -1,0 +1,29 @@
+"""Shared by all tests: one thread for torch outside the engine, and assertions in standard errors."""
+
+import numpy as np
+import pytest
+import torch
+
+# The engine runs its blocks on threads of its own; torch's threads beside them would only fight over the cores.
+torch.set_num_threads(1)
+
+
+def _within(what, got, expected, error, allowed):
+    """Assert |got − expected| ≤ allowed · error everywhere; where the error is zero, equality to 1e-12."""
+    got, expected, error = np.broadcast_arrays(
+        np.asarray(got, dtype=float), np.asarray(expected, dtype=float), np.asarray(error, dtype=float)
+    )
+    floor = 1e-12 * np.maximum(np.abs(expected), 1e-300)
+    away = np.abs(got - expected) / np.maximum(error, floor)
+    away = np.where(got == expected, 0.0, away)
+    worst = np.unravel_index(np.argmax(np.where(np.isnan(away), np.inf, away)), away.shape)
+    place = f" at {tuple(int(i) for i in worst)}" if worst else ""
+    assert away[worst] <= allowed, (
+        f"{what}{place}: got {got[worst]:.10g}, expected {expected[worst]:.10g}, "
+        f"{away[worst]:.2f} standard errors ({error[worst]:.3g}) apart where {allowed:g} are allowed"
+    )
+
+
+@pytest.fixture(scope="session")
+def within():
+    return _within
