@@ -14,7 +14,9 @@ from escape.landscapes import (
     QuadraticSaddle,
     RankOneFactorization,
     SecondOrder,
+    SecondOrderScores,
     TwoSlopeWell,
+    second_order,
 )
 from escape.observables import (
     Above,
@@ -58,6 +60,7 @@ __all__ = [
     "QuadraticSaddle",
     "RankOneFactorization",
     "SecondOrder",
+    "SecondOrderScores",
     "SquaredDistance",
     "SquaredProjection",
     "Store",
@@ -65,6 +68,7 @@ __all__ = [
     "check_landscape",
     "estimate",
     "replay",
+    "second_order",
     "simulate",
     "theory",
 ]

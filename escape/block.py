@@ -55,6 +55,15 @@ class Run:
         """Steps at which observables are recorded, 0, every, 2 every and so on."""
         return np.arange(0, self.steps + 1, self.every)
 
+    @property
+    def thins(self) -> bool:
+        """Whether chains that left are dropped from the moving state.
+
+        Not where every chain has a start of its own: chains beyond those asked for then start anywhere, and when they
+        leave must not decide how many rows a matrix product has, and so how it rounds.
+        """
+        return self.until is not None and not (isinstance(self.start, Tensor) and self.start.ndim == 2)
+
     def wanted(self, number: int) -> int:
         """Chains of block `number` that were asked for."""
         return min(self.block, self.chains - number * self.block)
@@ -201,6 +210,8 @@ class _Block:
     def _observed(self, name: str) -> Tensor:
         """Values of an observable for the whole block; chains no longer moved keep that of when they were dropped."""
         values = self.run.observe[name](self.state.x)
+        # A view would keep the whole state that it looks at.
+        values = values.clone() if values._is_view() else values
         return values if len(self.rows) == self.run.block else self.dropped[name].index_copy(0, self.rows, values)
 
     def _fill(self) -> None:
@@ -213,7 +224,7 @@ class _Block:
         return self.run.until is not None and not bool((self.status[: self.wanted] == CENSORED).any())
 
     def _drop_frozen(self) -> None:
-        if self.run.until is None or 2 * int(self.alive.sum()) > len(self.rows):
+        if not self.run.thins or 2 * int(self.alive.sum()) > len(self.rows):
             return
         self._settle()
         self.state = type(self.state)(*(leaf[self.alive] for leaf in self.state))

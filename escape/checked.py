@@ -1,6 +1,7 @@
 """Arguments of a run, checked before its first step: what was got, what is allowed, what to do."""
 
 import warnings
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ def checked_run(
         ("optimizer", optimizer, Optimizer),
     ):
         if not isinstance(value, kind):
-            raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
+            raise TypeError(f"{name} must be an instance of {kind.__name__}, got {type(value).__name__}")
     for name, value, least in (
         ("steps", steps, 0),
         ("chains", chains, 1),
@@ -36,8 +37,9 @@ def checked_run(
         ("seed", seed, 0),
         ("block", 1 if block is None else block, 1),
     ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
             raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    steps, chains, every, seed = int(steps), int(chains), int(every), int(seed)
     if compiled not in (True, False, "auto"):
         raise ValueError(f"compile must be True, False or 'auto', got {compiled!r}")
     _check_samples(landscape)
@@ -55,13 +57,17 @@ def checked_run(
         _check_function("until", until, x, boolean=True)
     return Run(
         landscape, oracle, optimizer, start, steps, chains, observe, every, until, seed,
-        block or default_block(x.shape[1]), compiled is True,
+        int(block or default_block(x.shape[1])), compiled is True,
     )  # fmt: skip
 
 
 def default_block(dimension: int) -> int:
-    """Chains per block where none is given: about 10⁵ numbers, which stay in a core's cache, and 4096 at most."""
-    block = 4096
+    """Chains per block where none is given: about 10⁵ numbers, which stay in a core's cache, and 2048 at most.
+
+    More would be faster for very cheap landscapes; but a block is always simulated whole, however few chains are asked
+    for.
+    """
+    block = 2048
     while block > 64 and block * dimension > 100_000:
         block //= 2
     return block
@@ -83,7 +89,8 @@ def _check_samples(landscape: Landscape) -> None:
 def _checked_start(landscape: Landscape, start, chains: int):
     if callable(start):
         return start
-    start = torch.as_tensor(start).to(landscape.samples)
+    samples = landscape.samples
+    start = torch.as_tensor(start, dtype=samples.dtype, device=samples.device)
     if start.ndim not in (1, 2) or (start.ndim == 2 and start.shape[0] != chains):
         raise ValueError(f"start must be (d,) or (chains, d) with chains = {chains}, got {tuple(start.shape)}")
     if not bool(torch.isfinite(start).all()):

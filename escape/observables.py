@@ -13,8 +13,13 @@ from escape.landscapes.critical_point import CriticalPoint
 Observable = Callable[[Tensor], Tensor]
 
 
-def _location(point: Tensor | CriticalPoint) -> Tensor:
-    return point.location if isinstance(point, CriticalPoint) else torch.as_tensor(point)
+def _location(point: Tensor | CriticalPoint, x: Tensor) -> Tensor:
+    return _like(point.location if isinstance(point, CriticalPoint) else point, x)
+
+
+def _like(values, x: Tensor) -> Tensor:
+    """A tensor, array or list in the dtype and on the device of x, lists without a detour through single precision."""
+    return torch.as_tensor(values, dtype=x.dtype, device=x.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +30,7 @@ class SquaredDistance:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Evaluate at x (c, d)."""
-        delta = x - _location(self.point).to(x)
+        delta = x - _location(self.point, x)
         return (delta * delta).sum(-1)
 
 
@@ -38,7 +43,7 @@ class Projection:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Evaluate at x (c, d)."""
-        return (x - _location(self.point).to(x)) @ torch.as_tensor(self.direction).to(x)
+        return (x - _location(self.point, x)) @ _like(self.direction, x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +58,7 @@ class SquaredProjection:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Evaluate at x (c, d)."""
-        along = (x - _location(self.point).to(x)) @ torch.as_tensor(self.directions).to(x)
+        along = (x - _location(self.point, x)) @ _like(self.directions, x)
         return (along * along).sum(-1) if along.ndim == 2 else along * along
 
 

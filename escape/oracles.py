@@ -187,7 +187,7 @@ class IsotropicNoise(_Batched):
         """∇f(x) + √(κ Tr C(x)/d) ξ."""
         share = self.covariance_factor(landscape) / x.shape[1]
         if landscape.constant_noise:
-            return landscape.gradient(x) + (share * landscape.constant_trace) ** 0.5 * draw
+            return landscape.gradient(x) + (share * landscape.constant_trace(x.shape[1])) ** 0.5 * draw
         variance = share * landscape.noise_trace(x)
         return landscape.gradient(x) + variance.clamp(min=0).sqrt()[:, None] * draw
 

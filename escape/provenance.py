@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from escape.block import Run
-from escape.spec import describe
+from escape.spec import describe, digest
 
 
 def spec_of(run: Run, need_key: bool) -> dict:
@@ -22,6 +22,7 @@ def spec_of(run: Run, need_key: bool) -> dict:
     samples = run.landscape.samples
     spec = {
         "escape": version("escape"),
+        "source": _source(),
         "steps": run.steps,
         "chains": run.chains,
         "every": run.every,
@@ -61,6 +62,15 @@ def sampling_mode(oracle) -> str:
     """How batches are drawn: 'full batch', 'with replacement' or 'without replacement'."""
     replacement = getattr(oracle, "replacement", None)
     return "full batch" if replacement is None else f"with{'' if replacement else 'out'} replacement"
+
+
+@functools.cache
+def _source() -> str:
+    """Digest of the package's source that results depend on, so that an edit of it is not answered from a store."""
+    folder = Path(__file__).parent
+    names = ("block", "streams", "oracles", "optimizers", "observables", "starts")
+    files = [folder / f"{name}.py" for name in names] + sorted((folder / "landscapes").glob("*.py"))
+    return digest([file.read_text() for file in files])
 
 
 @functools.cache

@@ -98,9 +98,8 @@ def simulate(
     UserWarning
         If `until` already holds at the start.
     """
-    run = checked_run(
-        landscape, oracle, optimizer, start, steps, chains, observe, every, until, seed, block, compile
-    )
+    run = checked_run(landscape, oracle, optimizer, start, steps, chains, observe, every, until, seed, block, compile)
+    _check_executor(executor)
     spec = spec_of(run, need_key=store is not None)
     if store is not None:
         store = store if isinstance(store, Store) else Store(store)
@@ -190,6 +189,12 @@ def _run_blocks(run: Run, executor, progress) -> list[BlockResult]:
             if own:
                 pool.shutdown(wait=True, cancel_futures=True)
             torch.set_num_threads(threads)
+
+
+def _check_executor(executor) -> None:
+    workers = executor is None or hasattr(executor, "submit")
+    if not workers and (isinstance(executor, bool) or not isinstance(executor, int) or executor < 1):
+        raise ValueError(f"executor must be an Executor or a number of threads of at least 1, got {executor!r}")
 
 
 def _dataset(run: Run, results: list[BlockResult]) -> xr.Dataset:

@@ -85,7 +85,7 @@ class Store:
         return self.folder / f"{digest(spec)}.nc"
 
     def find(self, spec: dict) -> xr.Dataset | None:
-        """Return the stored result of a run, or None. A file that is torn or of another run is left alone, and said."""
+        """Return the stored result of a run, or None; a torn file, or one of another run, is named in a warning."""
         path = self.path(spec)
         if not path.exists():
             return None
@@ -94,7 +94,10 @@ class Store:
         except ValueError as error:
             warnings.warn(f"{error}; the run is done again", stacklevel=2)
             return None
-        return data if json.loads(data.attrs.get("spec", "null")) == spec else None
+        if json.loads(data.attrs.get("spec", "null")) == spec:
+            return data
+        warnings.warn(f"{path} holds another run; the run is done again and replaces it", stacklevel=2)
+        return None
 
     def check(self) -> None:
         """Raise OSError, naming the folder, unless a result can be kept there; better now than after the run."""

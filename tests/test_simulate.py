@@ -409,9 +409,9 @@ def shaped(chains, generator):
 
 
 REFUSED = {
-    "landscape": ({"landscape": "saddle"}, TypeError, "landscape must be a Landscape, got str"),
-    "oracle": ({"oracle": 4}, TypeError, "oracle must be a Oracle, got int"),
-    "optimizer": ({"optimizer": 0.1}, TypeError, "optimizer must be a Optimizer, got float"),
+    "landscape": ({"landscape": "saddle"}, TypeError, "landscape must be an instance of Landscape, got str"),
+    "oracle": ({"oracle": 4}, TypeError, "oracle must be an instance of Oracle, got int"),
+    "optimizer": ({"optimizer": 0.1}, TypeError, "optimizer must be an instance of Optimizer, got float"),
     "no steps": ({"steps": -1}, ValueError, "steps must be an integer of at least 0, got -1"),
     "half steps": ({"steps": 1.5}, ValueError, "steps must be an integer"),
     "true steps": ({"steps": True}, ValueError, "steps must be an integer"),

@@ -152,7 +152,9 @@ def test_a_file_of_another_run_is_not_believed(tmp_path):
     first = run(store=tmp_path)
     (path,) = tmp_path.glob("*.nc")
     write(run(seed=99), path)
-    assert run(store=tmp_path).equals(first)
+    with pytest.warns(UserWarning, match="holds another run"):
+        again = run(store=tmp_path)
+    assert again.equals(first)
 
 
 def test_a_place_that_cannot_be_written_is_said_before_the_run(tmp_path, no_step):
@@ -274,7 +276,7 @@ def test_functions_are_described_by_code_and_closure():
 
 
 def test_objects_that_hold_no_value_are_refused():
-    for thing in (object(), threading.Lock(), len):
+    for thing in (object(), threading.Lock()):
         with pytest.raises(TypeError, match="has no description by value"):
             describe(thing)
 

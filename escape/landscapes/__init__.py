@@ -5,7 +5,7 @@ from escape.landscapes.critical_point import CriticalPoint
 from escape.landscapes.factorization import RankOneFactorization
 from escape.landscapes.generalized_linear import GeneralizedLinear
 from escape.landscapes.quadratic import QuadraticSaddle
-from escape.landscapes.second_order import SecondOrder
+from escape.landscapes.second_order import SecondOrder, SecondOrderScores, second_order
 from escape.landscapes.wells import DoubleWell, TwoSlopeWell
 
 __all__ = [
@@ -16,5 +16,7 @@ __all__ = [
     "QuadraticSaddle",
     "RankOneFactorization",
     "SecondOrder",
+    "SecondOrderScores",
     "TwoSlopeWell",
+    "second_order",
 ]

@@ -150,7 +150,7 @@ class Landscape(ABC):
     def noise_trace(self, x: Tensor) -> Tensor:
         """Tr C(x) at points: (c, d) -> (c,)."""
         if self.constant_noise:
-            return x.new_full((x.shape[0],), self.constant_trace)
+            return x.new_full((x.shape[0],), self.constant_trace(x.shape[1]))
         if self.affine:
             base = self.gradient_at_sample(x, self.mean_sample.expand(x.shape[0], -1))
             columns = (self.gradient_at_sample(x, self.mean_sample + root) for root in self._expanded_root(x.shape[0]))
@@ -203,10 +203,16 @@ class Landscape(ABC):
         keep = values > 1e-12 * values[-1].clamp(min=1e-300)
         return (vectors[:, keep] * values[keep].sqrt()).to(self.samples.dtype).contiguous()
 
+    def constant_trace(self, dimension: int) -> float:
+        """Tr C in d dimensions, where the covariance is the same at every point."""
+        if dimension not in self._traces:
+            origin = self.samples.new_zeros(dimension)
+            self._traces[dimension] = float(self.gradient_covariance(origin).trace())
+        return self._traces[dimension]
+
     @cached_property
-    def constant_trace(self) -> float:
-        """Tr C where the covariance is the same at every point."""
-        return float(self.gradient_covariance(self.samples.new_zeros(self.dimension)).trace())
+    def _traces(self) -> dict[int, float]:
+        return {}
 
     def _expanded_root(self, chains: int):
         return (column.expand(chains, -1) for column in self.sample_root.T)

@@ -63,6 +63,11 @@ class CriticalPoint:
             return "maximum"
         return "saddle" if self.index else "degenerate"
 
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "CriticalPoint":
+        """Return a copy on a device and in a floating dtype."""
+        tensors = (self.location, self.eigenvalues, self.directions)
+        return CriticalPoint(*(t.to(device=device, dtype=dtype) for t in tensors), self.noise, self.name)
+
     @property
     def _flat(self) -> float:
         """Size below which an eigenvalue counts as zero: rounding of the largest one."""

@@ -1,13 +1,15 @@
 """Any landscape near one of its points: every term replaced by its Taylor polynomial of second order."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.func import vjp
+from torch.func import grad, hessian, vjp, vmap
 
 from escape.landscapes.base import Landscape
 from escape.landscapes.critical_point import CriticalPoint
+from escape.landscapes.generalized_linear import GeneralizedLinear
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,84 @@ class SecondOrder(Landscape):
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "SecondOrder":
         """Return a copy with the original and the point moved to a device and a floating dtype."""
-        p = self.point
-        moved = (tensor.to(device=device, dtype=dtype) for tensor in (p.location, p.eigenvalues, p.directions))
-        return SecondOrder(self.landscape.to(device, dtype), CriticalPoint(*moved, p.noise, p.name))
+        return SecondOrder(self.landscape.to(device, dtype), self.point.to(device, dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class SecondOrderScores(GeneralizedLinear):
+    """`SecondOrder` of a generalized-linear landscape, which is one itself, and so as fast as the original.
+
+    With f_i = r(x) + ℓ(z_iᵀx, y_i) and u_i = z_iᵀx*, the expansion has the common part r(x*) + ∇rᵀδ + ½ δᵀ∇²r δ and
+    the score loss ℓ_i + ℓ_i' (u − u_i) + ½ ℓ_i'' (u − u_i)². The rows (u_i, ℓ_i, ℓ_i', ℓ_i'') are the targets.
+
+    Parameters
+    ----------
+    landscape : GeneralizedLinear
+        The original.
+    point : CriticalPoint
+        Where to expand.
+    """
+
+    landscape: GeneralizedLinear
+    point: CriticalPoint
+
+    @property
+    def dimension(self) -> int:
+        """Dimension d of the space."""
+        return self.point.location.shape[0]
+
+    @cached_property
+    def samples(self) -> Tensor:
+        """Features of the original, then (u_i, ℓ_i, ℓ_i', ℓ_i'')."""
+        features, targets = self.landscape.samples[:, : self.dimension], self.landscape.samples[:, self.dimension :]
+        scores = features @ self.point.location
+        loss = self.landscape.score_loss
+        parts = [vmap(function)(scores, targets) for function in (loss, grad(loss), grad(grad(loss)))]
+        return torch.cat([features, torch.stack([scores, *parts], dim=1)], dim=1)
+
+    def common_loss(self, x: Tensor) -> Tensor:
+        """r(x*) + ∇rᵀδ + ½ δᵀ∇²r δ."""
+        delta = x - self.point.location
+        value, slope, bend = self._common
+        return value + slope @ delta + 0.5 * (delta @ (bend @ delta))
+
+    def common_gradient(self, x: Tensor) -> Tensor:
+        """∇r + ∇²r δ."""
+        _, slope, bend = self._common
+        return slope + bend @ (x - self.point.location)
+
+    def score_loss(self, score: Tensor, target: Tensor) -> Tensor:
+        """ℓ_i + ℓ_i' (u − u_i) + ½ ℓ_i'' (u − u_i)²."""
+        here, value, slope, bend = target.unbind(-1)
+        return value + slope * (score - here) + 0.5 * bend * (score - here) ** 2
+
+    def score_slope(self, score: Tensor, target: Tensor) -> Tensor:
+        """ℓ_i' + ℓ_i'' (u − u_i)."""
+        here, _, slope, bend = target.unbind(-1)
+        return slope + bend * (score - here)
+
+    def critical_points(self) -> tuple[CriticalPoint, ...]:
+        """The point of the expansion."""
+        return (self.point,)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "SecondOrderScores":
+        """Return a copy with the original and the point moved to a device and a floating dtype."""
+        return SecondOrderScores(self.landscape.to(device, dtype), self.point.to(device, dtype))
+
+    @cached_property
+    def _common(self) -> tuple[Tensor, Tensor, Tensor]:
+        common, here = self.landscape.common_loss, self.point.location
+        return common(here), grad(common)(here), hessian(common)(here)
+
+
+def second_order(landscape: Landscape, point: CriticalPoint) -> SecondOrder | SecondOrderScores:
+    """Replace every term of a landscape by its Taylor polynomial of second order at a point, the fastest way it allows.
+
+    Parameters
+    ----------
+    landscape : Landscape
+        The original.
+    point : CriticalPoint
+        Where to expand.
+    """
+    return (SecondOrderScores if isinstance(landscape, GeneralizedLinear) else SecondOrder)(landscape, point)
