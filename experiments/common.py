@@ -101,6 +101,9 @@ def claim(name: str, text: str, estimate, predicted: float | None = None, limit:
     if predicted is None:
         return Claim(name, text, value, low, high, None, None, True)
     error = (high - low) / 2 / 1.959964
+    if not np.isfinite([value, error]).all():
+        # A censored mean, say: there is nothing to compare.
+        return Claim(name, text, value, low, high, predicted, None, False)
     z = (value - predicted) / error if error > 0 else (0.0 if value == predicted else float("inf"))
     return Claim(name, text, value, low, high, predicted, z, bool(abs(z) <= limit))
 
@@ -172,10 +175,10 @@ def write_numbers(folder: Path, path: Path) -> None:
 
 
 def tex_number(value: float) -> str:
-    """Write a number for the paper: four significant digits, powers of ten where they are needed."""
+    """Write a number for the paper: whole ones in full, others to four digits, with powers of ten where needed."""
     if not np.isfinite(value):
         return r"\ensuremath{\infty}" if value > 0 else "--"
-    text = f"{value:.4g}"
+    text = f"{value:.0f}" if value == round(value) and abs(value) < 1e6 else f"{value:.4g}"
     match = re.fullmatch(r"(-?[\d.]+)e([+-]\d+)", text)
     return rf"\ensuremath{{{match[1]} \times 10^{{{int(match[2])}}}}}" if match else rf"\ensuremath{{{text}}}"
 

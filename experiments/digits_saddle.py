@@ -279,7 +279,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         text = f"b = {batch_size}: mean square at step {RATE_STEPS} over that of additive noise alone"
         found.append(claim(f"Ratio{WORDS[batch_size]}", text, (value[-1], low[-1], high[-1]), exact[-1]))
         if batch_size == 1:
-            above = fact("RatioOneLow", "b = 1: lower end of that interval, above 1", low[-1], low[-1] > 1)
+            above = fact("RatioOneAboveOne", "b = 1: lower end of that interval, above 1", low[-1], low[-1] > 1)
             found.append(above)
         log_rho = float(data.log_rho.sel(curve_batch=batch_size))
         found.append(fact(f"LogRho{WORDS[batch_size]}", f"b = {batch_size}: ln ρ per step", log_rho, True))

@@ -125,6 +125,9 @@ def draw(data: xr.Dataset):
         label = "theory" if lr == LRS[-1] else None
         figures.theory(b, fine, theory.mean_exit_step(lr, CURVATURE, fine, RADIUS), label)
     b.set(xscale="log", yscale="log", xlabel=r"noise $\sigma_b$", ylabel=r"$E\,\tau$ (steps)")
+    b.set_xticks(list(NOISES), [str(noise) for noise in NOISES])
+    b.set_yticks([20, 50, 100, 200], ["20", "50", "100", "200"])
+    b.minorticks_off()
     figures.points(c, list(DIRECTIONS), *data.mean_directions.values.T, figures.PALETTE[0], "SGD")
     predicted = [theory.mean_exit_step(LR, CURVATURE, NOISE, RADIUS, directions=k) for k in DIRECTIONS]
     figures.theory(c, list(DIRECTIONS), predicted, "theory")

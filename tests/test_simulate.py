@@ -187,7 +187,7 @@ def test_a_wider_run_begins_with_the_narrower(oracle, optimizer):
 
 def test_a_thousand_chains_are_the_first_of_four_thousand():
     wide, narrow = (run(chains=chains, block=None, steps=40) for chains in (4096, 1024))
-    assert wide.attrs["block"] == narrow.attrs["block"] == 4096
+    assert wide.attrs["block"] == narrow.attrs["block"] == 2048
     assert_same(wide.isel(chain=slice(0, 1024)), narrow)
 
 

@@ -1,4 +1,4 @@
-"""Simulated saddles against exact theory, in standard errors: one seed each, chosen before the first look.
+"""Simulated saddles against exact theory, in standard errors, each at a fixed seed.
 
 Each test states its false-alarm rate: the chance that a right program would have failed on a seed taken at random.
 """

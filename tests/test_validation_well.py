@@ -102,8 +102,10 @@ def test_occupation_of_the_basins_is_that_of_the_chain(temperature, scaled, with
         got = (data.x.values < 0).mean(1)
         assert got[0] == expected[0] == (minimum == "sharp")
         error = np.sqrt(expected * (1 - expected) / CHAINS)
-        # False alarms: 0.3% at each of eight recorded steps, correlated: below 2% for each of the six runs.
-        within(f"share in the sharp basin from the {minimum} one", got[1:], expected[1:], error[1:], 3)
+        # 48 comparisons in all six runs. False alarms: 0.3% for each run at the last step, which is looked at alone;
+        # 0.006% at every other one, 0.3% for all of them.
+        within(f"share in the sharp basin from the {minimum} one, last", got[-1], expected[-1], error[-1], 3)
+        within(f"share in the sharp basin from the {minimum} one", got[1:], expected[1:], error[1:], 4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
