@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from escape.block import EXITED, BlockResult, Run, run_block
+from escape.block import BlockResult, Run, run_block
 from escape.checked import checked_run
 from escape.landscapes.base import Landscape
 from escape.observables import Observable
@@ -100,6 +100,7 @@ def simulate(
     """
     run = checked_run(landscape, oracle, optimizer, start, steps, chains, observe, every, until, seed, block, compile)
     _check_executor(executor)
+    _warn_of_early_exits(run)
     spec = spec_of(run, need_key=store is not None)
     if store is not None:
         store = store if isinstance(store, Store) else Store(store)
@@ -197,6 +198,21 @@ def _check_executor(executor) -> None:
         raise ValueError(f"executor must be an Executor or a number of threads of at least 1, got {executor!r}")
 
 
+def _warn_of_early_exits(run: Run) -> None:
+    """Say so where the exit holds already at a start that is given, not drawn."""
+    if run.until is None or callable(run.start):
+        return
+    held = run.until(run.start if run.start.ndim == 2 else run.start[None])
+    already = int(held.sum()) * (1 if run.start.ndim == 2 else run.chains)
+    if already:
+        threshold = getattr(run.until, "threshold", None)
+        what = "the exit condition" if threshold is None else f"threshold {threshold:g}"
+        warnings.warn(
+            f"{what} is already passed at the start by {already} of {run.chains} chains: they exit at step 0",
+            stacklevel=3,
+        )
+
+
 def _dataset(run: Run, results: list[BlockResult]) -> xr.Dataset:
     """Blocks side by side, with the coordinates and the meanings of the flags."""
     variables = {
@@ -209,14 +225,6 @@ def _dataset(run: Run, results: list[BlockResult]) -> xr.Dataset:
     variables["exit_step"] = ("chain", exit_step, {"long_name": "step at which the chain left or was last seen"})
     variables["status"] = ("chain", status, flags)
     variables["final"] = (("chain", "coordinate"), np.concatenate([result.final for result in results]))
-    already = int(((exit_step == 0) & (status == EXITED)).sum())
-    if already and not callable(run.start):
-        threshold = getattr(run.until, "threshold", None)
-        what = "the exit condition" if threshold is None else f"threshold {threshold:g}"
-        warnings.warn(
-            f"{what} is already passed at the start by {already} of {run.chains} chains: they exit at step 0",
-            stacklevel=3,
-        )
     return xr.Dataset(variables, {"step": run.recorded, "chain": np.arange(run.chains)})
 
 
