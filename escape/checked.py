@@ -45,7 +45,8 @@ def checked_run(
     _check_samples(landscape)
     oracle.check(landscape)
     if callable(getattr(optimizer, "lr", None)):
-        check_lr(float(optimizer.lr(0)))
+        for t in range(steps):
+            _check_scheduled(float(optimizer.lr(t)), t)
     start = _checked_start(landscape, start, chains)
     x = _probe(landscape, start)
     observe = dict(observe or {})
@@ -59,6 +60,13 @@ def checked_run(
         landscape, oracle, optimizer, start, steps, chains, observe, every, until, seed,
         int(block or default_block(x.shape[1])), compiled is True,
     )  # fmt: skip
+
+
+def _check_scheduled(lr: float, t: int) -> None:
+    try:
+        check_lr(lr)
+    except ValueError as error:
+        raise ValueError(f"the schedule's lr at step {t}: {error}") from error
 
 
 def default_block(dimension: int) -> int:

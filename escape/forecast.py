@@ -135,6 +135,8 @@ def _near(landscape: Landscape, oracle: Oracle, point: CriticalPoint, radius: fl
     if max(abs(below / curvature - 1), abs(above / curvature - 1)) > _BENT:
         mean = f"{below:.3g} and {above:.3g} on average to the radius"
         caveats.append(f"the landscape bends: curvature {curvature:.3g} at the point, {mean} on either side")
+    if not noise and any(noise_std(landscape, oracle, point.location + sign * radius * v, v) for sign in (-1, 1)):
+        caveats.append("noise vanishes at the point and not away from it: it is not additive")
     if noise:
         far = [noise_std(landscape, oracle, point.location + sign * radius * v, v) / noise for sign in (-1, 1)]
         if max(abs(ratio - 1) for ratio in far) > _UNEVEN:

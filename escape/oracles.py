@@ -132,7 +132,7 @@ class MiniBatch(_Batched):
         return landscape.gradient(x, draw)
 
     def draw_size(self, landscape: Landscape) -> int:
-        """B indices; a shuffled deck of n while a large batch is drawn."""
+        """The b indices; a shuffled deck of n while a large batch is drawn."""
         if self._whole(landscape):
             return 1
         return landscape.n if not self.replacement and self.batch_size > _FLOYD else self.batch_size
@@ -192,5 +192,5 @@ class IsotropicNoise(_Batched):
         return landscape.gradient(x) + variance.clamp(min=0).sqrt()[:, None] * draw
 
     def draw_size(self, landscape: Landscape) -> int:
-        """d."""
+        """Dimension d of the space."""
         return landscape.dimension

@@ -23,6 +23,8 @@ def spec_of(run: Run, need_key: bool) -> dict:
     spec = {
         "escape": version("escape"),
         "source": _source(),
+        # Another build may round otherwise.
+        "torch": str(torch.__version__),
         "steps": run.steps,
         "chains": run.chains,
         "every": run.every,
@@ -68,7 +70,7 @@ def sampling_mode(oracle) -> str:
 def _source() -> str:
     """Digest of the package's source that results depend on, so that an edit of it is not answered from a store."""
     folder = Path(__file__).parent
-    names = ("block", "streams", "oracles", "optimizers", "observables", "starts")
+    names = ("block", "streams", "oracles", "optimizers", "observables", "starts", "simulate")
     files = [folder / f"{name}.py" for name in names] + sorted((folder / "landscapes").glob("*.py"))
     return digest([file.read_text() for file in files])
 

@@ -31,6 +31,9 @@ class NormalStart:
 
     def __call__(self, chains: int, generator: Generator) -> Tensor:
         """Draw starts (chains, d)."""
+        device = generator.device
         width = (chains, self.point.shape[0] if self.direction is None else 1)
-        normal = torch.randn(width, generator=generator, device=generator.device, dtype=self.point.dtype)
-        return self.point + self.std * (normal if self.direction is None else normal * self.direction)
+        normal = torch.randn(width, generator=generator, device=device, dtype=self.point.dtype)
+        if self.direction is not None:
+            normal = normal * self.direction.to(device)
+        return self.point.to(device) + self.std * normal

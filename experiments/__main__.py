@@ -1,17 +1,16 @@
 """Gather the experiments: `python -m experiments list` and `python -m experiments run NAME… | --all`."""
 
 import importlib
-import sys
-import time
 
 import click
 
-from experiments.common import checked_settings, guarded, options, run
+from escape.cli import OneLine
+from experiments.common import checked_settings, options, run_all
 
 NAMES = ("saddle_growth", "exit_times", "digits_saddle", "sharp_flat")
 
 
-@click.group(help=__doc__)
+@click.group(cls=OneLine, help=__doc__)
 def main():
     """Gather the experiments."""
 
@@ -35,15 +34,7 @@ def run_(names, every, preset, device, seed, chains, figures_to):
     if not names and not every:
         raise click.UsageError("name at least one experiment, or give --all")
     settings = checked_settings(preset, device, seed, chains)
-    failed = []
-    for name in NAMES if every else names:
-        began = time.monotonic()
-        found = guarded(run, _load(name), settings, figures_to)
-        failed += [f"{name}: {one.text}" for one in found if not one.holds]
-        click.echo(f"  {time.monotonic() - began:.1f} s")
-    for line in failed:
-        click.echo(f"claim does not hold: {line}", err=True)
-    sys.exit(1 if failed else 0)
+    run_all([_load(name) for name in (NAMES if every else names)], settings, figures_to)
 
 
 def _load(name: str):

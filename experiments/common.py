@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import time
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ import torch
 import xarray as xr
 
 from escape import figures, simulate
-from escape.store import Store, read, write
+from escape.cli import OneLine
+from escape.store import Store, check_writable, read, write
 
 PRESETS = ("smoke", "quick", "paper")
 RESULTS = Path("results")
@@ -77,8 +79,9 @@ class Claim:
         What theory says; None where the number stands by itself.
     z : float or None
         (measured − predicted) in standard errors.
-    holds : bool
-        Whether the claim stands: |z| within its limit, or a statement that is true or false.
+    holds : bool or None
+        Whether the claim stands: |z| within its limit, or a statement that is true or false. None: a number for the
+        reader, of which nothing is claimed.
     """
 
     name: str
@@ -88,7 +91,7 @@ class Claim:
     high: float
     predicted: float | None
     z: float | None
-    holds: bool
+    holds: bool | None
 
 
 def claim(name: str, text: str, estimate, predicted: float | None = None, limit: float = 3.0) -> Claim:
@@ -99,7 +102,7 @@ def claim(name: str, text: str, estimate, predicted: float | None = None, limit:
     value, low, high = (float(part) for part in estimate[:3])
     predicted = None if predicted is None else float(predicted)
     if predicted is None:
-        return Claim(name, text, value, low, high, None, None, True)
+        return Claim(name, text, value, low, high, None, None, None if np.isfinite([value, low, high]).all() else False)
     error = (high - low) / 2 / 1.959964
     if not np.isfinite([value, error]).all():
         # A censored mean, say: there is nothing to compare.
@@ -108,10 +111,11 @@ def claim(name: str, text: str, estimate, predicted: float | None = None, limit:
     return Claim(name, text, value, low, high, predicted, z, bool(abs(z) <= limit))
 
 
-def fact(name: str, text: str, value: float, holds: bool, predicted: float | None = None) -> Claim:
-    """State a number without sampling error, and whether what is said of it is true."""
+def fact(name: str, text: str, value: float, holds: bool | None, predicted: float | None = None) -> Claim:
+    """State a number without sampling error, and whether what is said of it is true, if anything is."""
     value = float(value)
-    return Claim(name, text, value, value, value, None if predicted is None else float(predicted), None, bool(holds))
+    predicted = None if predicted is None else float(predicted)
+    return Claim(name, text, value, value, value, predicted, None, None if holds is None else bool(holds))
 
 
 def run(experiment: ModuleType, settings: Settings, figures_to: Path | None = None) -> list[Claim]:
@@ -124,23 +128,32 @@ def run(experiment: ModuleType, settings: Settings, figures_to: Path | None = No
     settings : Settings
         How.
     figures_to : Path, optional
-        Folder of the figures: the paper's, or for the smoke preset one of its own, so as not to spoil the paper's.
+        Folder of the figures. If omitted, the paper's; but for a run that is not as the paper has it, at the smoke
+        preset or with a seed, chains or device of one's own, one beside its results. The paper's numbers likewise.
     """
-    name = experiment.__name__.rpartition(".")[2]
+    name = name_of(experiment)
     folder = RESULTS / settings.preset
+    papers = settings == Settings(settings.preset) and settings.preset != "smoke" and figures_to is None
+    if figures_to is None:
+        figures_to = FIGURES if papers else folder / "figures"
+    for place in (folder / f"{name}.nc", figures_to / f"{name}.pdf"):
+        check_writable(place)
     data = experiment.measure(settings)
     data.attrs["settings"] = json.dumps(asdict(settings))
     data = read(write(data, folder / f"{name}.nc"))
-    if figures_to is None:
-        figures_to = folder / "figures" if settings.preset == "smoke" else FIGURES
     with figures.style():
         paths = figures.save(experiment.draw(data), figures_to, name)
     found = experiment.claims(data)
     lines = [json.dumps(asdict(one)) for one in found]
     (folder / f"{name}.claims.jsonl").write_text("\n".join(lines) + "\n")
-    write_numbers(folder, folder / "numbers.tex" if settings.preset == "smoke" else NUMBERS)
+    write_numbers(folder, NUMBERS if papers else folder / "numbers.tex")
     report(name, found, paths)
     return found
+
+
+def name_of(experiment: ModuleType) -> str:
+    """Name of an experiment, which is `__main__` to Python while it runs by itself."""
+    return experiment.__spec__.name.rpartition(".")[2]
 
 
 def report(name: str, found: list[Claim], paths: list[Path]) -> None:
@@ -152,7 +165,8 @@ def report(name: str, found: list[Claim], paths: list[Path]) -> None:
             value += f" [{one.low:.5g}, {one.high:.5g}]"
         beside = "" if one.predicted is None else f"   theory {one.predicted:.5g}"
         beside += "" if one.z is None else f"   z = {one.z:+.2f}"
-        click.echo(f"  {'ok  ' if one.holds else 'OFF '} {one.text}: {value}{beside}")
+        mark = {True: "ok ", False: "OFF", None: " – "}[one.holds]
+        click.echo(f"  {mark} {one.text}: {value}{beside}")
     click.echo("  figure: " + ", ".join(str(path) for path in paths))
 
 
@@ -201,19 +215,25 @@ def options(command):
 def checked_settings(preset: str, device: str, seed: int, chains: int | None) -> Settings:
     """Return the settings, or a usage error where there is no such device."""
     try:
+        if torch.device(device).type not in ("cpu", "cuda"):
+            raise RuntimeError("take cpu, cuda or cuda:N")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise click.UsageError(f"no device {device!r} here: {str(error).splitlines()[0]}") from error
     return Settings(preset, device, seed, chains)
 
 
-def guarded(function, *arguments):
-    """Call, turning what a user can mend into one line and exit code 2."""
-    try:
-        return function(*arguments)
-    except (ValueError, OSError) as error:
-        click.echo(f"Error: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
+def run_all(experiments: list[ModuleType], settings: Settings, figures_to: Path | None) -> None:
+    """Run experiments one after the other; leave with exit code 1 if a claim does not hold."""
+    failed = []
+    for experiment in experiments:
+        began = time.monotonic()
+        found = run(experiment, settings, figures_to)
+        failed += [f"{name_of(experiment)}: {one.text}" for one in found if one.holds is False]
+        click.echo(f"  {time.monotonic() - began:.1f} s")
+    for line in failed:
+        click.echo(f"claim does not hold: {line}", err=True)
+    sys.exit(1 if failed else 0)
 
 
 def command(module_name: str) -> click.Command:
@@ -223,6 +243,11 @@ def command(module_name: str) -> click.Command:
     @click.command(help=experiment.__doc__)
     @options
     def main(preset, device, seed, chains, figures_to):
-        guarded(run, experiment, checked_settings(preset, device, seed, chains), figures_to)
+        run_all([experiment], checked_settings(preset, device, seed, chains), figures_to)
 
-    return main
+    def one_line():
+        # A group of this one command answers bad input as the package's own command line does.
+        group = OneLine(commands={"run": main})
+        group.main(["run", *sys.argv[1:]], prog_name=f"python -m experiments.{name_of(experiment)}")
+
+    return one_line

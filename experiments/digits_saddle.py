@@ -57,7 +57,7 @@ def measure(settings: Settings) -> xr.Dataset:
     mu = digits.spectrum[0]
     data.attrs |= {
         "gap": float(mu[0] - mu[1]), "noise": _noise(digits, saddle),
-        "drift_change": RADIUS**2 / float(mu[0] - mu[1]), "saddle_type": saddle.noise, "origin_type": origin.noise,
+        "drift_change": RADIUS**2 / float(mu[0] - mu[1]), "origin_type": origin.noise,
     }  # fmt: skip
     return data
 
@@ -153,17 +153,15 @@ def _exits(settings, digits, saddle) -> xr.Dataset:
         means.append(estimate.mean_exit_step(data)[:3])
     chains = settings.pick_chains(32, 256, 4096)
     slow = exits(MiniBatch(32), SLOW_LR, 80000, chains, min(chains, 128))
-    curve = estimate.survival(slow)
-    grid = np.linspace(0, 20000, 201).astype(int)
-    gd = exits(MiniBatch(ALL), EXIT_LR, GD_STEPS, 1, 1)
+    gd, later = (exits(MiniBatch(ALL), EXIT_LR, steps, 1, 1) for steps in (GD_STEPS, GD_STEPS + 1))
     return xr.Dataset(
         {
             "exit": (("exit_batch", "exit_part"), np.array(means)),
             "slow_exit": ("exit_part", np.array(estimate.mean_exit_step(slow)[:3])),
-            "slow_survival": ("exit_step", curve(grid)),
             "gd_left": ((), int(gd.status[0] == 1)),
+            "gd_moving": ((), int((gd.final != later.final).sum())),
         },
-        {"exit_batch": list(EXIT_BATCHES), "exit_part": ["value", "low", "high"], "exit_step": grid},
+        {"exit_batch": list(EXIT_BATCHES), "exit_part": ["value", "low", "high"]},
     )
 
 
@@ -218,7 +216,7 @@ def _exact_exit(data: xr.Dataset, lr: float, batch_size: int) -> float:
 
 
 def draw(data: xr.Dataset):
-    """(a) growth at the saddle; (b) rate against b; (c) exits; (d) both growths at the origin."""
+    """(a) growth at the saddle; (b) what multiplicative noise adds; (c) exits; (d) both growths at the origin."""
     figure, (a, b, c, d) = figures.panels(4, height=1.9)
     for color, (batch_size, (lr, _)) in zip(figures.PALETTE, GROWTH.items(), strict=False):
         part = data.sel(batch_size=batch_size)
@@ -261,8 +259,8 @@ def claims(data: xr.Dataset) -> list[Claim]:
     """The saddle's growth, rates and exits, and the origin's two rates."""
     found = []
     text = "drift changed by the quartic at the exit radius, below 0.01"
-    found.append(fact("DriftChange", text, data.attrs["drift_change"], data.attrs["drift_change"] < 0.01))
-    found.append(fact("Gap", "μ₁ − μ₂, with μ₁ = 1", data.attrs["gap"], True))
+    found.append(fact("DriftChange", text, data.attrs["drift_change"], None))
+    found.append(fact("Gap", "μ₁ − μ₂, with μ₁ = 1", data.attrs["gap"], None))
     for batch_size in GROWTH:
         part = data.sel(batch_size=batch_size)
         value, _, _, error = part.slow.values[:, 1:]
@@ -271,7 +269,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         found.append(fact(f"GrowthWorstZ{WORDS[batch_size]}", text, worst, worst < 4))
         bent, error = part.slow_bent.values / data.attrs["gap"]
         low, high = bent - 1.96 * error, bent + 1.96 * error
-        text = f"b = {batch_size}: mean change of the drift along v₁ by the quartic at any step, below 0.01"
+        text = f"b = {batch_size}: mean change of the drift along v₁ by the quartic at any step, not above 0.01"
         found.append(Claim(f"Bent{WORDS[batch_size]}", text, bent, low, high, None, None, bool(low < 0.01)))
     rate = theory.growth_rate(RATE_LR, -data.attrs["gap"])
     for batch_size in RATE_BATCHES:
@@ -287,15 +285,15 @@ def claims(data: xr.Dataset) -> list[Claim]:
             above = fact("RatioOneAboveOne", "b = 1: lower end of that interval, above 1", low[-1], low[-1] > 1)
             found.append(above)
         log_rho = float(data.log_rho.sel(curve_batch=batch_size))
-        found.append(fact(f"LogRho{WORDS[batch_size]}", f"b = {batch_size}: ln ρ per step", log_rho, True))
-        text = f"b = {batch_size}: ln ρ over 2 ln a, above 1"
-        found.append(fact(f"RateOverGD{WORDS[batch_size]}", text, log_rho / rate, log_rho > rate))
+        found.append(fact(f"LogRho{WORDS[batch_size]}", f"b = {batch_size}: ln ρ per step", log_rho, None))
+        text = f"b = {batch_size}: ln ρ over 2 ln a"
+        found.append(fact(f"RateOverGD{WORDS[batch_size]}", text, log_rho / rate, None))
     text = "all images: ln ρ over 2 ln a, which it tends to"
     ratio = float(data.log_rho.sel(curve_batch=ALL)) / rate
-    found.append(fact("RateOverGDAll", text, ratio, abs(ratio - 1) < 1e-9, 1.0))
+    found.append(fact("RateOverGDAll", text, ratio, None, 1.0))
     noise = _batch_noise(data, 32)
     s = theory.kick_std(SLOW_LR, -data.attrs["gap"], noise)
-    found.append(fact("RadiusOverKick", f"b = 32, lr = {SLOW_LR}: R/s", RADIUS / s, True))
+    found.append(fact("RadiusOverKick", f"b = 32, lr = {SLOW_LR}: R/s", RADIUS / s, None))
     law = theory.mean_exit_step(SLOW_LR, -data.attrs["gap"], noise, RADIUS)
     text = f"b = 32, lr = {SLOW_LR}: mean exit step, against the law"
     found.append(claim("SlowExit", text, data.slow_exit.values, law))
@@ -306,20 +304,24 @@ def claims(data: xr.Dataset) -> list[Claim]:
         exact = _exact_exit(data, EXIT_LR, batch_size)
         text = f"b = {batch_size}, lr = {EXIT_LR}: mean exit step over that of the Gaussian linear chain"
         value = data.exit.sel(exit_batch=batch_size).values / exact
-        found.append(claim(f"ExitRatio{WORDS[batch_size]}", text, value))
+        # One image a step makes steps far from Gaussian and from small: there nothing is claimed.
+        found.append(claim(f"ExitRatio{WORDS[batch_size]}", text, value, None if batch_size == 1 else 1.0, 3.5))
     left = int(data.gd_left)
     text = f"all images, batch GD from the computed saddle: chains that left in {GD_STEPS} steps"
     found.append(fact("GDLeft", text, left, left == 0, 0.0))
+    moving = int(data.gd_moving)
+    text = "coordinates that one more step of it changes; none, and it never leaves"
+    found.append(fact("GDMoving", text, moving, moving == 0, 0.0))
     off = (data.origin_mean.values[0] - data.origin_exact.values)[1:] / data.origin_error.values[1:]
     worst = np.abs(off).max()
     text = "origin (type II): largest |z| of the mean square against the exact recursion, below 4"
     found.append(fact("OriginWorstZ", text, worst, worst < 4 and data.attrs["origin_type"] == "II"))
-    found.append(fact("OriginLogRho", "origin: ln ρ per step", data.attrs["log_rho"], True))
+    found.append(fact("OriginLogRho", "origin: ln ρ per step", data.attrs["log_rho"], None))
     error = 1.96 * 2 * data.attrs["gamma_error"]
     gamma = 2 * data.attrs["gamma"]
     text = "origin: 2γ by the product of random matrices, below ln ρ"
     found.append(Claim("OriginTwoGamma", text, gamma, gamma - error, gamma + error, None, None,
-                       bool(gamma < data.attrs["log_rho"])))  # fmt: skip
+                       bool(gamma + error < data.attrs["log_rho"])))  # fmt: skip
     typical = data.origin_typical.values
     spread = ((typical[2] - typical[1]) ** 2 / 4 + error**2) ** 0.5
     both = (typical[0], typical[0] - spread, typical[0] + spread)

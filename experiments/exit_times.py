@@ -49,7 +49,7 @@ def measure(settings: Settings) -> xr.Dataset:
     for directions in DIRECTIONS:
         spread.append(estimate.mean_exit_step(_exits(settings, LR, NOISE, directions, chains))[:3])
     kicked = _kicked(settings, chains)
-    two = estimate.ks_two_sample(sgd.exit_step, kicked.exit_step)
+    two = estimate.ks_two_sample(sgd.exit_step, kicked.exit_step, sgd.status, kicked.status)
     starts, left = _descent(settings)
     return xr.Dataset(
         {
@@ -170,7 +170,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
     off = int((law != data.gd.values).sum())
     text = f"batch GD: starts of {len(law)} whose exit step is not the predicted one"
     found.append(fact("GDOff", text, off, off == 0))
-    found.append(fact("Chains", "chains of each run", data.attrs["chains"], True))
+    found.append(fact("Chains", "chains of each run", data.attrs["chains"], None))
     return found
 
 

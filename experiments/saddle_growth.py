@@ -170,7 +170,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
         text = f"GD in a rotated basis, {name}: exit step by rounding alone, within 40 of ln(R/u)/ln a"
         macro = "Rounding" + {"float32": "Single", "float64": "Double"}[name]
         found.append(fact(macro, text, left, abs(left - predicted) < 40, predicted))
-    found.append(fact("Chains", "chains of each run", data.attrs["chains"], True))
+    found.append(fact("Chains", "chains of each run", data.attrs["chains"], None))
     return found
 
 

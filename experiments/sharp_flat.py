@@ -232,8 +232,8 @@ def claims(data: xr.Dataset) -> list[Claim]:
             name = f"Exit{words[temperature]}{minimum.title()}"
             found.append(claim(name, text, part.exit.values, float(part.exact), 3.5))
             kramers = _kramers(temperature, minimum, LR) / float(part.exact)
-            text = f"T = {temperature}: Eyring–Kramers over exact, out of the {minimum} minimum"
-            found.append(fact(f"Kramers{words[temperature]}{minimum.title()}", text, kramers, True))
+            text = f"T = {temperature}: Eyring–Kramers over exact, below 1, out of the {minimum} minimum"
+            found.append(fact(f"Kramers{words[temperature]}{minimum.title()}", text, kramers, kramers < 1))
     chains = data.attrs["chains"]
     for shown in SHOWN:
         for minimum in MINIMA:
@@ -253,8 +253,12 @@ def claims(data: xr.Dataset) -> list[Claim]:
         true, matched = part.ladder.sel(noise="mini-batch").values, part.ladder.sel(noise="matched Gaussian").values
         text = f"true mini-batches of the same covariance: mean exit step out of the {minimum} minimum"
         found.append(claim(f"MiniBatch{minimum.title()}", text, true))
+        ratio = true[0] / matched[0]
+        half = ratio * sum(((part[2] - part[1]) / 2 / part[0]) ** 2 for part in (true, matched)) ** 0.5
         text = f"mini-batch over matched Gaussian mean exit step, {minimum} minimum"
-        found.append(fact(f"Ratio{minimum.title()}", text, true[0] / matched[0], True))
+        # Out of the flat minimum the two must differ; out of the sharp one there is hardly a barrier.
+        holds = bool(ratio - half > 1) if minimum == "flat" else None
+        found.append(Claim(f"Ratio{minimum.title()}", text, ratio, ratio - half, ratio + half, None, None, holds))
     left = float(data.ladder.sel(noise="batch GD", part="left").max())
     found.append(fact("GDLeft", "batch GD: share of chains that left either minimum", left, left == 0, 0.0))
     for lr, word in ((0.05, "Coarse"), (0.0125, "Fine"), (0.003125, "Finest")):
@@ -262,10 +266,10 @@ def claims(data: xr.Dataset) -> list[Claim]:
         stationary = chain.stationary()
         ratio = stationary.occupation(0.0, np.inf) / stationary.occupation(-np.inf, 0.0)
         limit = SHARP / FLAT
-        holds = abs(ratio - limit) < (0.02 if word == "Finest" else 0.5)
+        holds = abs(ratio - limit) < 0.02 if word == "Finest" else None
         text = f"exact stationary ratio flat : sharp at lr = {lr}, tending to {limit:g}"
         found.append(fact(f"Ratio{word}", text, ratio, holds, limit))
-    found.append(fact("Chains", "chains of each run", chains, True))
+    found.append(fact("Chains", "chains of each run", chains, None))
     return found
 
 

@@ -87,6 +87,8 @@ def test_experiments_are_listed():
         (["run"], "name at least one"),
         (["run", "sadle"], "no experiment 'sadle'"),
         (["run", "exit_times", "--device", "nowhere"], "no device 'nowhere'"),
+        (["run", "exit_times", "--device", "meta"], "take cpu, cuda or cuda:N"),
+        (["run", "exit_times", "--preset", "smoke", "--figures", "/proc/none"], "cannot write"),
         (["run", "exit_times", "--preset", "long"], "'long' is not one of"),
         (["run", "exit_times", "--chains", "0"], "0 is not in the range"),
     ],
@@ -95,6 +97,7 @@ def test_bad_arguments_are_one_line_and_code_two(arguments, message):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
     assert message in result.output
+    assert len(result.output.splitlines()) == 1, result.output
 
 
 def test_an_unwritable_place_is_said_in_one_line(tmp_path, monkeypatch):
@@ -111,3 +114,18 @@ def test_presets_differ_and_chains_can_be_asked_for():
     assert [Settings(preset).pick(1, 2, 3) for preset in common.PRESETS] == [1, 2, 3]
     assert Settings("smoke", chains=77).pick_chains(1, 2, 3) == 77
     assert np.isfinite(Settings().seed)
+
+
+def test_a_number_without_a_prediction_is_no_claim():
+    assert claim("A", "a", (2.0, 1.0, 3.0)).holds is None
+    assert claim("A", "a", (2.0, 1.0, math.inf)).holds is False
+
+
+def test_an_experiment_run_by_itself_fails_where_a_claim_does(monkeypatch, tmp_path, capsys):
+    import experiments.saddle_growth as experiment
+
+    monkeypatch.setattr(common, "run", lambda *_: [fact("A", "a false one", 1.0, False)])
+    with pytest.raises(SystemExit) as stopped:
+        common.run_all([experiment], Settings("smoke"), None)
+    assert stopped.value.code == 1
+    assert "saddle_growth: a false one" in capsys.readouterr().err

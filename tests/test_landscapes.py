@@ -20,6 +20,7 @@ from escape import (
     SecondOrder,
     TwoSlopeWell,
     check_landscape,
+    second_order,
 )
 
 F64, F32 = torch.float64, torch.float32
@@ -466,3 +467,32 @@ def test_constant_noise_needs_no_affinity():
 
 def test_constant_noise_needs_no_declared_dimension():
     check_landscape(ConstantMonkey(0.1 * centred(40, 2)), 0.3 * normal(4, 2, seed=2))
+
+
+@pytest.mark.parametrize("small", [1e-7, 1e-10])
+def test_small_noise_beside_large_is_not_lost(small):
+    landscape = QuadraticSaddle.additive([-1.0, 1.0, 1.0], [small, 1.0, 1.0], n=50)
+    root = landscape.sample_root
+    covariance = landscape.gradient_covariance(torch.zeros(3, dtype=F64))
+    scale = covariance.diagonal().sqrt()
+    error = (root @ root.T - covariance) / scale[:, None] / scale
+    assert float(error.abs().max()) < 1e-6, f"covariance of the surrogate off by {error} in units of its own scale"
+
+
+def test_weak_noise_is_noise():
+    for noise in (1e-5, 1e-9):
+        check_landscape(DoubleWell.rademacher(noise))
+
+
+def test_the_fast_expansion_is_the_general_one():
+    landscape = random_factorization(F64)
+    point = landscape.critical_points()[3]
+    fast, general = second_order(landscape, point), SecondOrder(landscape, point)
+    assert type(fast) is not SecondOrder
+    check_landscape(fast)
+    x = point.location + 0.5 * normal(4, 5, seed=5)
+    index = torch.randint(60, (4, 3), generator=torch.Generator().manual_seed(9))
+    close("gradient", fast.gradient(x, index), general.gradient(x, index))
+    close("loss", fast.loss(x), general.loss(x))
+    well = DoubleWell.rademacher(0.3)
+    assert type(second_order(well, well.critical_points()[0])) is SecondOrder

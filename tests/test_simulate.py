@@ -532,3 +532,8 @@ def test_compiled_steps_are_the_eager_ones():
         compiled = run(compile=True, **small)
     gap = np.abs(compiled.final.values - run(compile=False, **small).final.values).max()
     assert gap < 1e-12, f"compiled and eager steps differ by {gap:.3g}"
+
+
+def test_a_schedule_is_checked_at_every_step():
+    with pytest.raises(ValueError, match="schedule's lr at step 3: lr must be a positive finite number"):
+        run(optimizer=GradientDescent(lambda t: 0.1 if t < 3 else float("nan")), steps=5)

@@ -14,8 +14,8 @@ from escape.landscapes.critical_point import CriticalPoint
 
 # The largest temporary of a lifted call, in numbers: larger batches are worked through in slices.
 _SLICE = 1 << 22
-# Relative size below which a variance along a direction counts as zero.
-_NO_NOISE = 1e-10
+# Units of roundoff, of all that a gradient is made of, below which its standard deviation counts as zero.
+_ROUNDING = 1e3
 
 
 class Landscape(ABC):
@@ -78,7 +78,7 @@ class Landscape(ABC):
     # Lifted once; a landscape does not override what follows.
 
     def loss(self, x: Tensor) -> Tensor:
-        """F at points x: (c, d) -> (c,), or (d,) -> ()."""
+        """Evaluate f at points x: (c, d) -> (c,), or (d,) -> ()."""
         if x.ndim == 1:
             return self.loss(x[None])[0]
         if self.affine:
@@ -182,10 +182,10 @@ class Landscape(ABC):
         directions = point.unstable if point.index else point.directions
         gradients = self.sample_gradients(point.location)
         along = (gradients @ directions).var(0, correction=0)
-        # What vanishes in exact arithmetic leaves rounding of the largest thing around: the curvature times the place.
-        scale = max(float((gradients**2).sum(1).mean()), float(point.location.norm() * point.eigenvalues.abs().max()))
-        floor = max(_NO_NOISE, 1e3 * torch.finfo(gradients.dtype).eps) * scale
-        return "I" if float(along.max()) > floor and float(along.max()) > 0 else "II"
+        # What vanishes in exact arithmetic leaves the rounding of what it is made of: gradients, curvature times place.
+        size = (gradients**2).sum(1).mean() + (point.location.norm() * point.eigenvalues.abs().max()) ** 2
+        floor = (_ROUNDING * torch.finfo(gradients.dtype).eps) ** 2 * float(size)
+        return "I" if float(along.max()) > floor else "II"
 
     @cached_property
     def mean_sample(self) -> Tensor:
@@ -198,10 +198,16 @@ class Landscape(ABC):
 
         For an affine landscape, the gradient at sample s̄ + L ξ with ξ standard normal has covariance C(x) exactly.
         """
-        centred = self.samples - self.mean_sample
-        values, vectors = torch.linalg.eigh(centred.T.double() @ centred.double() / self.n)
-        keep = values > 1e-12 * values[-1].clamp(min=1e-300)
-        return (vectors[:, keep] * values[keep].sqrt()).to(self.samples.dtype).contiguous()
+        centred = (self.samples - self.samples.mean(0)).double()
+        std = centred.square().mean(0).sqrt()
+        varies = std > 1e-12 * self.samples.double().abs().amax(0)
+        # Columns to one scale first: small noise in one of them is then not lost beside large noise in another.
+        scaled = centred[:, varies] / std[varies]
+        values, vectors = torch.linalg.eigh(scaled.T @ scaled / self.n)
+        keep = values > 1e-12 * values.amax() if len(values) else values > 0
+        root = self.samples.new_zeros(self.samples.shape[1], int(keep.sum()), dtype=torch.float64)
+        root[varies] = std[varies, None] * vectors[:, keep] * values[keep].sqrt()
+        return root.to(self.samples.dtype).contiguous()
 
     def constant_trace(self, dimension: int) -> float:
         """Tr C in d dimensions, where the covariance is the same at every point."""

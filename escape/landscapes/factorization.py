@@ -57,7 +57,7 @@ class RankOneFactorization(GeneralizedLinear):
 
     @property
     def dimension(self) -> int:
-        """D."""
+        """Dimension d of the space."""
         return self.data.shape[1]
 
     @cached_property

@@ -149,7 +149,7 @@ class QuadraticSaddle(Landscape):
 
     @property
     def dimension(self) -> int:
-        """D."""
+        """Dimension d of the space."""
         return self.tilts.shape[1]
 
     def sample_loss(self, x: Tensor, sample: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class _Bathed(Landscape):
 
     @property
     def dimension(self) -> int:
-        """D."""
+        """Dimension d of the space."""
         return self.tilts.shape[1]
 
     def _point(self, position: float, curvature: float, name: str) -> CriticalPoint:

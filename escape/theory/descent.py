@@ -73,7 +73,8 @@ def rounding_exit_step(lr, curvature, radius, unit_roundoff=2.0**-53):
     -----
     An order of magnitude: the true kick is u times a few, up or down, which moves the answer by a few 1 / ln a.
     It assumes a basis in which the saddle's coordinates are inexact; on axis-aligned problems the unstable
-    coordinate stays exactly zero and GD never leaves.
+    coordinate stays exactly zero and GD never leaves. At a saddle away from the origin GD may also stand still: where
+    lr |g| is under half a unit in the last place of x, a step changes nothing.
 
     Source: derived.
     """
