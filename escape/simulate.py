@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from escape.block import BlockResult, Run, run_block
+from escape.block import EXITED, BlockResult, Run, run_block
 from escape.checked import checked_run
 from escape.landscapes.base import Landscape
 from escape.observables import Observable
@@ -111,6 +111,7 @@ def simulate(
     began = time.perf_counter()
     results = _run_blocks(run, executor, progress)
     data = _dataset(run, results)
+    _warn_of_drawn_exits(run, data)
     data.attrs = {"spec": json.dumps(spec), **environment(run), "wall_seconds": time.perf_counter() - began}
     if store is not None:
         store.save(spec, data)
@@ -199,17 +200,27 @@ def _check_executor(executor) -> None:
 
 
 def _warn_of_early_exits(run: Run) -> None:
-    """Say so where the exit holds already at a start that is given, not drawn."""
+    """Say so where the exit holds already at a start that is given, before the first step."""
     if run.until is None or callable(run.start):
         return
     held = run.until(run.start if run.start.ndim == 2 else run.start[None])
-    already = int(held.sum()) * (1 if run.start.ndim == 2 else run.chains)
+    _warn_of_passed(run, int(held.sum()) * (1 if run.start.ndim == 2 else run.chains))
+
+
+def _warn_of_drawn_exits(run: Run, data: xr.Dataset) -> None:
+    """Say so where the exit held already at every start that was drawn; some of them may well lie beyond it."""
+    already = int(((data.exit_step == 0) & (data.status == EXITED)).sum())
+    if callable(run.start) and already == run.chains:
+        _warn_of_passed(run, already)
+
+
+def _warn_of_passed(run: Run, already: int) -> None:
     if already:
         threshold = getattr(run.until, "threshold", None)
         what = "the exit condition" if threshold is None else f"threshold {threshold:g}"
         warnings.warn(
             f"{what} is already passed at the start by {already} of {run.chains} chains: they exit at step 0",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -191,7 +191,6 @@ def _origin(settings, digits, origin) -> xr.Dataset:
             "origin_error": ("origin_step", estimate.mean_square_standard_error(norm)),
             "origin_log": (("bound", "origin_step"), np.stack(log[:3])),
             "origin_exact": ("origin_step", exact),
-            "origin_share": ("origin_step", estimate.largest_share(norm)),
             "origin_typical": ("bound", np.array([slopes.mean(), slopes.mean() - half, slopes.mean() + half])),
         },
         {"origin_step": step, "bound": ["value", "low", "high"]},

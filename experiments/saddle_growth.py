@@ -5,6 +5,8 @@ replacement, at three batch sizes; batch GD starts on the saddle's stable manifo
 from the random kick that is as good as SGD's noise.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import xarray as xr
@@ -154,7 +156,8 @@ def claims(data: xr.Dataset) -> list[Claim]:
         found.append(fact(f"WorstZ{words[batch_size]}", text, worst, worst < 4))
         rate = part.rate.values
         text = f"b = {batch_size}: growth rate of the mean square per step, fitted on steps {rate[3]:.0f}–{rate[4]:.0f}"
-        found.append(claim(f"Rate{words[batch_size]}", text, rate[:3], theory.growth_rate(LR, CURVATURE), 4))
+        fitted = claim(f"Rate{words[batch_size]}", text, rate[:3], theory.growth_rate(LR, CURVATURE), 4)
+        found.append(replace(fitted, holds=bool(fitted.holds and rate[5])))
     kicked = data.kicked.sel(part="value").values, data.kicked.sel(part="error").values
     s2 = theory.kick_std(LR, CURVATURE, 1.0) ** 2 * data.exact.sel(batch_size=KICK_BATCH).values[1]
     s2 /= theory.mean_square(EVERY, LR, CURVATURE, 1.0)

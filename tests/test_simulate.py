@@ -537,3 +537,8 @@ def test_compiled_steps_are_the_eager_ones():
 def test_a_schedule_is_checked_at_every_step():
     with pytest.raises(ValueError, match="schedule's lr at step 3: lr must be a positive finite number"):
         run(optimizer=GradientDescent(lambda t: 0.1 if t < 3 else float("nan")), steps=5)
+
+
+def test_a_drawn_start_beyond_the_exit_is_said_too():
+    with pytest.warns(UserWarning, match="threshold 0.1 is already passed at the start by 300 of 300 chains"):
+        run(start=NormalStart(torch.tensor([5.0, 0.0], dtype=F64), 0.01))
