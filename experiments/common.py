@@ -31,7 +31,7 @@ class Settings:
     Parameters
     ----------
     preset : {"smoke", "quick", "paper"}
-        Seconds, a minute, or as long as a paper's numbers need.
+        Few chains, to see that everything runs; minutes for all experiments; or as long as a paper's numbers need.
     device : str
         Where chains run.
     seed : int
