@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 PRESET ?= quick
 
-.PHONY: figures test lint paper validate clean
+.PHONY: figures test lint paper validate bench clean
 
 figures: .venv/ready
 	$(PY) -m experiments run --all --preset $(PRESET)
@@ -26,6 +26,17 @@ paper: figures
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install --disable-pip-version-check torch==2.13.0
 	$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# Beside its peers, in an environment of their own: about half an hour on a quiet machine.
+bench: .bench/ready
+	.bench/bin/python -m benchmarks $(BENCH)
+
+.bench/ready: pyproject.toml constraints.txt benchmarks/requirements.txt
+	test -x .bench/bin/python || $(PYTHON) -m venv .bench
+	.bench/bin/python -m pip install --disable-pip-version-check torch==2.13.0
+	.bench/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e .
+	.bench/bin/python -m pip install --disable-pip-version-check -c constraints.txt -r benchmarks/requirements.txt
 	touch $@
 
 clean:

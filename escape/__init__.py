@@ -6,6 +6,7 @@ stands beside a `theory.x(…)`.
 
 from escape import estimate, theory
 from escape.conformance import NotALandscape, check_landscape
+from escape.execute import WorkerLost
 from escape.landscapes import (
     CriticalPoint,
     DoubleWell,
@@ -31,11 +32,16 @@ from escape.observables import (
 )
 from escape.optimizers import GradientDescent, HeavyBall, Optimizer
 from escape.oracles import FullBatch, GaussianNoise, IsotropicNoise, MiniBatch, Oracle
+from escape.results import merge
+from escape.run import STATISTICS
 from escape.simulate import replay, simulate
 from escape.starts import NormalStart
 from escape.store import Store
+from escape.sweep import sweep
+from escape.swept import sweep_point
 
 __all__ = [
+    "STATISTICS",
     "Above",
     "Below",
     "CriticalPoint",
@@ -65,10 +71,14 @@ __all__ = [
     "SquaredProjection",
     "Store",
     "TwoSlopeWell",
+    "WorkerLost",
     "check_landscape",
     "estimate",
+    "merge",
     "replay",
     "second_order",
     "simulate",
+    "sweep",
+    "sweep_point",
     "theory",
 ]

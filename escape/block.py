@@ -1,95 +1,25 @@
-"""One block of chains from start to end: chunks of draws, pure steps, first passage, records.
+"""One block of chains from start to end: chunks of draws and steps, first passage, records.
 
-A block depends on nothing but the run and its own number, and always holds `Run.block` chains: those beyond the
+A block depends on nothing but the run and its own number, and always begins with `Run.block` chains: those beyond the
 number asked for are simulated and dropped, so that asking for more chains later changes none of the first.
 """
 
-import functools
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from escape.landscapes.base import Landscape
-from escape.observables import Observable
-from escape.optimizers import Optimizer
-from escape.oracles import Oracle
+from escape.chunk import Moves, run_chunk
+from escape.memory import keep_freed_memory
+from escape.run import CENSORED, DIVERGED, EXITED, BlockResult, Run
 from escape.streams import block_generator
 
-CENSORED, EXITED, DIVERGED = 0, 1, 2
 # Numbers drawn ahead at once, and steps at most: eight steps a draw doubled the speed of small blocks.
 _AHEAD, _AHEAD_STEPS = 1 << 20, 8
-
-
-class Interrupted(Exception):
-    """A block was told to stop."""
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """All that a block needs to know; the arguments of `simulate`, checked and completed."""
-
-    landscape: Landscape
-    oracle: Oracle
-    optimizer: Optimizer
-    start: Tensor | Callable
-    steps: int
-    chains: int
-    observe: dict[str, Observable]
-    every: int
-    until: Callable | None
-    seed: int
-    block: int
-    compiled: bool = False
-
-    @property
-    def blocks(self) -> int:
-        """Number of blocks."""
-        return -(-self.chains // self.block)
-
-    @property
-    def recorded(self) -> np.ndarray:
-        """Steps at which observables are recorded, 0, every, 2 every and so on."""
-        return np.arange(0, self.steps + 1, self.every)
-
-    @property
-    def thins(self) -> bool:
-        """Whether chains that left are dropped from the moving state.
-
-        Not where every chain has a start of its own: chains beyond those asked for then start anywhere, and when they
-        leave must not decide how many rows a matrix product has, and so how it rounds.
-        """
-        return self.until is not None and not (isinstance(self.start, Tensor) and self.start.ndim == 2)
-
-    def wanted(self, number: int) -> int:
-        """Chains of block `number` that were asked for."""
-        return min(self.block, self.chains - number * self.block)
-
-    def starts(self, number: int, generator: torch.Generator) -> Tensor:
-        """x_0 of a block, (block, d)."""
-        samples = self.landscape.samples
-        if callable(self.start):
-            x = self.start(self.block, generator)
-        elif self.start.ndim == 2:
-            rows = torch.arange(number * self.block, (number + 1) * self.block)
-            x = self.start[rows.clamp(max=self.chains - 1)]
-        else:
-            x = self.start.expand(self.block, -1)
-        return x.to(samples).clone()
-
-
-@dataclass(frozen=True, eq=False)
-class BlockResult:
-    """What one block leaves: records {name: (t, w)}, exit_step (w,), status (w,), final (w, d), path (t, d) or None."""
-
-    records: dict[str, np.ndarray]
-    exit_step: np.ndarray
-    status: np.ndarray
-    final: np.ndarray
-    path: np.ndarray | None = None
+# Rows are dropped down a ladder of sizes, each this part of the one above: few enough different shapes to be worth
+# recording, and at most a thirteenth of the work done for nobody.
+_RUNG, _LOWEST = 0.92, 8
 
 
 def run_block(
@@ -110,13 +40,14 @@ def run_block(
     tick : callable, optional
         Told the chain-steps done after each chunk.
     stop : threading.Event, optional
-        Looked at between chunks; once set, `Interrupted` is raised.
+        Looked at between steps; once set, `Interrupted` is raised.
     follow : int, optional
         A chain of this block (counted within it) whose whole path is recorded.
     """
     # Blocks run side by side on threads of their own; torch's threads inside each would only fight over the cores.
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
+    keep_freed_memory()
     with torch.no_grad():
         return _Block(run, number, follow).simulate(tick, stop)
 
@@ -124,145 +55,210 @@ def run_block(
 class _Block:
     """The moving parts of one block.
 
-    Only `rows` of the block are still being moved. Chains that left are frozen where they are, and dropped from the
-    moving state between chunks once they are half of it. What is dropped, and when, follows from the whole block's
-    own chains alone, so it is the same however the block is run.
+    The moving state has `rows`, numbers of chains, of which those `live` (None: all) are still on their way; the others
+    are copies of a live one, there to fill up the shape. What is dropped, and when, follows from the whole block's own
+    chains alone, so it is the same however the block is run.
     """
 
     def __init__(self, run: Run, number: int, follow: int | None):
         self.run = run
         device = run.landscape.samples.device
+        self.moves = Moves(run.landscape, run.oracle, run.optimizer, run.until)
         self.generator = block_generator(run.seed, number, device)
         self.wanted = run.wanted(number)
         self.final = run.starts(number, self.generator)
-        self.rows = torch.arange(run.block, device=device)
         self.state = run.optimizer.init(self.final)
-        self.step = _compiled_step() if run.compiled else _step
+        self.rows = torch.arange(run.block, device=device)
+        self.live: Tensor | None = None
         self.exit_step = torch.full((run.block,), run.steps, dtype=torch.int64, device=device)
         self.status = torch.zeros(run.block, dtype=torch.int8, device=device)
         self.records = {name: [] for name in run.observe}
-        self.dropped = {}
+        self.held: dict[str, Tensor] = {}
+        self.before: dict[str, Tensor] = {}
         self.follow, self.path = follow, []
-        self.alive = torch.ones(run.block, dtype=torch.bool, device=device)
-        self._leave(0)
-        self._record(0)
+        self.finished = False
+        self.moved = 0
 
     def simulate(self, tick, stop) -> BlockResult:
         run = self.run
+        self._begin()
         size = max(1, run.oracle.draw_size(run.landscape)) * run.block
         ahead = max(1, min(_AHEAD_STEPS, _AHEAD // size))
         for first in range(0, run.steps, ahead):
-            if stop is not None and stop.is_set():
-                raise Interrupted
-            if self._finished():
+            if self.finished:
                 self._fill()
                 if tick is not None:
                     tick((run.steps - first) * run.block)
                 break
-            self._drop_frozen()
-            # Whole chunks are drawn even where fewer steps remain: a longer run then begins with the same steps.
-            draws = self._of_rows(run.oracle.draw(run.landscape, ahead, run.block, self.generator))
-            kicks = self._of_rows(run.optimizer.draw(self.final, ahead, self.generator))
-            last = min(first + ahead, run.steps)
-            for i, t in enumerate(range(first, last)):
-                self._advance(t, None if draws is None else draws[i], None if kicks is None else kicks[i])
+            self._advance(first, ahead, stop)
             if tick is not None:
-                tick((last - first) * run.block)
+                tick((min(first + ahead, run.steps) - first) * run.block)
         self._settle()
         return self._result()
 
-    def _advance(self, t: int, draw: Tensor | None, kick: Tensor | None) -> None:
-        run = self.run
-        new = self.step(run.landscape, run.oracle, run.optimizer, self.state, draw, kick, t)
-        if run.until is not None:
-            pairs = zip(new, self.state, strict=True)
-            new = type(new)(*(torch.where(_wide(self.alive, leaf), leaf, old) for leaf, old in pairs))
-        self.state = new
-        self._leave(t + 1)
-        self._record(t + 1)
-
-    def _leave(self, t: int) -> None:
-        """Mark the chains that left or went non-finite at step t; the latter are NaN from here on."""
+    def _begin(self) -> None:
+        """See to the chains that leave, or are lost, where they start."""
         x = self.state.x
-        lost = self.alive & ~torch.isfinite(x).all(-1)
-        if bool(lost.any()):
-            self.state = self.state._replace(x=torch.where(lost[:, None], torch.nan, x))
-            self._mark(lost, DIVERGED, t)
-        if self.run.until is not None:
-            left = self.alive & self.run.until(x)
-            if bool(left.any()):
-                self._mark(left, EXITED, t)
+        lost = ~torch.isfinite(x).all(-1)
+        gone = lost if self.run.until is None else lost | self.run.until(x)
+        index = gone.nonzero()[:, 0]
+        if len(index):
+            self._depart(index, x[index], torch.zeros_like(index), lost[index])
+        self._record(0, x, gone if len(index) else None)
+        if len(index):
+            self._drop(gone)
 
-    def _mark(self, which: Tensor, status: int, t: int) -> None:
-        self.alive = self.alive & ~which
-        marked = self.rows[which]
-        self.status[marked] = status
-        self.exit_step[marked] = t
+    def _advance(self, first: int, ahead: int, stop) -> None:
+        run = self.run
+        last = min(first + ahead, run.steps)
+        draws = self._draw(ahead)
+        every = 1 if self.follow is not None else run.every if run.observe else run.steps
+        chunk = run_chunk(self.moves, self.state, self.live, draws, (first, last), stop, run.compiled, every)
+        self.moved += len(self.rows) * (last - first)
+        gone = None
+        if chunk.when is not None:
+            gone = chunk.when < len(chunk.states)
+            gone = gone if self.live is None else gone & self.live
+            index = gone.nonzero()[:, 0]
+            when = chunk.when[index]
+            x = torch.stack([state.x[index] for state in chunk.states])
+            x = x[when, torch.arange(len(index), device=x.device)]
+            self._depart(index, x, first + 1 + when, chunk.lost[index], chunk.states[-1].x)
+        for i, state in enumerate(chunk.states):
+            if state is not None:
+                self._record(first + 1 + i, state.x, None if gone is None else chunk.when <= i)
+        self.state = chunk.states[-1]
+        if gone is not None:
+            self._drop(gone)
+        elif self.live is not None:
+            self._renew()
 
-    def _record(self, t: int) -> None:
-        if t % self.run.every == 0:
-            for name in self.run.observe:
-                self.records[name].append(self._observed(name))
+    def _draw(self, ahead: int) -> tuple[Tensor | None, Tensor | None]:
+        """Randomness of the oracle and of the optimizer for a chunk of the moving rows.
+
+        Whole chunks are drawn even where fewer steps remain: a longer run then begins with the same steps.
+        """
+        run, x = self.run, self.state.x
+        thinned = run.common and len(x) < run.block
+        chains, x = (run.block, self.final) if thinned else (len(x), x)
+        draws = (
+            run.oracle.draw(run.landscape, ahead, chains, self.generator),
+            run.optimizer.draw(x, ahead, self.generator),
+        )
+        return tuple(d if d is None or not thinned else d[:, self.rows] for d in draws)
+
+    def _depart(self, index: Tensor, x: Tensor, step: Tensor, lost: Tensor, among: Tensor | None = None) -> None:
+        """Write down where (k, d) and when (k,) the chains in these rows left, or were lost: those are NaN from here.
+
+        What is observed there is held from now on. Where chains are thinned out, it is evaluated for those that left
+        together; else within a state of all rows, `among`, so that the rounding cannot depend on who left with whom.
+        """
+        run, chains = self.run, self.rows[index]
+        x = torch.where(lost[:, None], torch.nan, x)
+        self.final = self.final.index_copy(0, chains, x)
+        self.exit_step[chains] = step
+        self.status[chains] = torch.where(lost, DIVERGED, EXITED).to(torch.int8)
+        if run.thins or among is None:
+            points, take = x, slice(None)
+        else:
+            points, take = among.index_copy(0, index, x), index
+        for name, observable in run.observe.items():
+            values = observable(points)[take]
+            if name not in self.held:
+                self.held[name] = values.new_zeros(run.block)
+            self.held[name][chains] = values
+        self.finished = not bool((self.status[: self.wanted] == CENSORED).any())
+
+    def _record(self, t: int, x: Tensor, gone: Tensor | None) -> None:
+        """Record step t from the rows at x; chains that have left by then, `gone` among the rows too, as they left."""
+        run = self.run
+        if t % run.every == 0:
+            for name, observable in run.observe.items():
+                values = observable(x)
+                if gone is not None or self.live is not None or len(x) < run.block:
+                    moving = torch.ones_like(self.rows, dtype=torch.bool) if self.live is None else self.live
+                    moving = moving if gone is None else moving & ~gone
+                    values = self.held[name].index_copy(0, self.rows[moving], values[moving])
+                elif values._is_view():
+                    # It would keep the whole state that it looks at.
+                    values = values.clone()
+                self._keep(name, values)
         if self.follow is not None:
-            inside = (self.rows == self.follow).nonzero()
-            self.path.append(self.state.x[inside[0, 0]].clone() if len(inside) else self.path[-1])
+            inside = (self.rows == self.follow) if self.live is None else (self.rows == self.follow) & self.live
+            inside = inside if gone is None else inside & ~gone
+            index = inside.nonzero()
+            self.path.append(x[index[0, 0]].clone() if len(index) else self.final[self.follow])
 
-    def _observed(self, name: str) -> Tensor:
-        """Values of an observable for the whole block; chains no longer moved keep that of when they were dropped."""
-        values = self.run.observe[name](self.state.x)
-        # A view would keep the whole state that it looks at.
-        values = values.clone() if values._is_view() else values
-        return values if len(self.rows) == self.run.block else self.dropped[name].index_copy(0, self.rows, values)
+    def _keep(self, name: str, values: Tensor) -> None:
+        values = values[: self.wanted]
+        if self.run.reduce:
+            values = values.double()
+            before = self.before.get(name, values)
+            self.before[name] = values
+            values = _reduced(values, before)
+        self.records[name].append(values)
 
     def _fill(self) -> None:
         """Record what stands there now at all the steps that are left."""
-        for name, rows in self.records.items():
-            rows.extend([self._observed(name)] * (len(self.run.recorded) - len(rows)))
+        for name, kept in self.records.items():
+            missing = len(self.run.recorded) - len(kept)
+            # Twice, since the first of them is reduced together with a record before it that may differ.
+            for _ in range(min(missing, 2)):
+                self._keep(name, self.held[name])
+            kept.extend(kept[-1:] * (missing - 2))
 
-    def _finished(self) -> bool:
-        """Whether nobody that was asked for is still moving."""
-        return self.run.until is not None and not bool((self.status[: self.wanted] == CENSORED).any())
+    def _drop(self, gone: Tensor) -> None:
+        """Take rows off the moving state, down to the next rung that holds all live ones."""
+        self.live = ~gone if self.live is None else self.live & ~gone
+        index = self.live.nonzero()[:, 0]
+        size = len(self.rows)
+        if self.run.thins:
+            size = next(rung for rung in _rungs(size) if rung >= len(index)) if len(index) else 0
+        if size == len(self.rows):
+            self._renew()
+        elif size:
+            order = torch.cat([index, index[:1].expand(size - len(index))])
+            self.state = type(self.state)(*(leaf[order] for leaf in self.state))
+            self.rows = self.rows[order]
+            self.live = None if size == len(index) else torch.arange(size, device=order.device) < len(index)
 
-    def _drop_frozen(self) -> None:
-        if not self.run.thins or 2 * int(self.alive.sum()) > len(self.rows):
-            return
-        self._settle()
-        self.state = type(self.state)(*(leaf[self.alive] for leaf in self.state))
-        self.rows = self.rows[self.alive]
-        self.alive = self.alive[self.alive]
+    def _renew(self) -> None:
+        """Make copies of a live chain of the rows that are not: left alone, they would wander off to infinity."""
+        order = torch.arange(len(self.rows), device=self.rows.device)
+        order = torch.where(self.live, order, self.live.int().argmax())
+        self.state = type(self.state)(*(leaf[order] for leaf in self.state))
 
     def _settle(self) -> None:
-        """Write the moving chains' positions, and the values observed there, among those of the whole block."""
-        self.dropped = {name: self._observed(name) for name in self.run.observe}
-        self.final = self.final.index_copy(0, self.rows, self.state.x)
-
-    def _of_rows(self, draws: Tensor | None) -> Tensor | None:
-        """Draws (steps, block, …) of the chains still moved."""
-        return draws if draws is None or len(self.rows) == self.run.block else draws[:, self.rows]
+        """Write down where the chains are that have not left."""
+        live = slice(None) if self.live is None else self.live
+        self.final = self.final.index_copy(0, self.rows[live], self.state.x[live])
 
     def _result(self) -> BlockResult:
         take = slice(0, self.wanted)
+        exit_step = self.exit_step[take].cpu().numpy()
         return BlockResult(
-            {name: torch.stack(rows)[:, take].cpu().numpy() for name, rows in self.records.items()},
-            self.exit_step[take].cpu().numpy(),
+            {name: torch.stack(kept).cpu().numpy() for name, kept in self.records.items()},
+            exit_step,
             self.status[take].cpu().numpy(),
             self.final[take].cpu().numpy(),
+            int(exit_step.sum()),
+            self.moved,
             torch.stack(self.path).cpu().numpy() if self.path else None,
         )
 
 
-def _step(landscape, oracle, optimizer, state, draw, kick, t):
-    """One step of all chains of a block: pure."""
-    new = optimizer.step(state, oracle.gradient(landscape, state.x, draw), kick, t)
-    return new._replace(x=landscape.retract(new.x))
+def _rungs(size: int):
+    """Sizes on the ladder from the lowest up to `size`."""
+    rungs = [size]
+    while rungs[-1] > _LOWEST:
+        rungs.append(max(_LOWEST, int(_RUNG * rungs[-1]) // 8 * 8))
+    return rungs[::-1]
 
 
-@functools.cache
-def _compiled_step():
-    """Compile the step, once, and only when somebody asks: the compiler alone takes seconds to import."""
-    return torch.compile(_step, fullgraph=True)
-
-
-def _wide(mask: Tensor, leaf: Tensor) -> Tensor:
-    """A mask (c,) shaped to select rows of a leaf (c, …)."""
-    return mask.view(-1, *([1] * (leaf.ndim - 1)))
+def _reduced(values: Tensor, before: Tensor) -> Tensor:
+    """`STATISTICS` of values (w,) and those at the record before, in double precision."""
+    square, magnitude = values * values, values.abs()
+    logs = 2 * magnitude.log()  # not ln of the square, which under- and overflows twice as soon
+    sums = (values, magnitude, square, square * square, square * (before * before), logs, logs * logs)
+    count = square.new_tensor(float(len(values)))
+    return torch.stack([count, *(part.sum() for part in sums), magnitude.amax()])

@@ -6,15 +6,16 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from escape.block import Run
 from escape.landscapes.base import Landscape
 from escape.optimizers import Optimizer, check_lr
 from escape.oracles import Oracle
+from escape.run import Run
 from escape.streams import block_generator
 
 
 def checked_run(
-    landscape, oracle, optimizer, start, steps, chains, observe, every, until, seed, block, compiled
+    landscape, oracle, optimizer, start, steps, chains, observe, every, until, seed, block, compiled, reduce=False,
+    common=False,
 ) -> Run:
     """Return the run that the arguments of `simulate` describe.
 
@@ -42,6 +43,9 @@ def checked_run(
     steps, chains, every, seed = int(steps), int(chains), int(every), int(seed)
     if compiled not in (True, False, "auto"):
         raise ValueError(f"compile must be True, False or 'auto', got {compiled!r}")
+    for name, value in (("reduce", reduce), ("common_random_numbers", common)):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be True or False, got {value!r}")
     _check_samples(landscape)
     oracle.check(landscape)
     if callable(getattr(optimizer, "lr", None)):
@@ -52,13 +56,14 @@ def checked_run(
     observe = dict(observe or {})
     for name, function in observe.items():
         _check_function(f"observable {name!r}", function, x)
-        if name in ("exit_step", "status", "final", "step", "chain", "coordinate"):
+        if name in ("exit_step", "status", "final", "step", "chain", "coordinate", "statistic", "block"):
             raise ValueError(f"observable {name!r} has the name of another part of the result; choose another name")
     if until is not None:
         _check_function("until", until, x, boolean=True)
     return Run(
         landscape, oracle, optimizer, start, steps, chains, observe, every, until, seed,
-        int(block or default_block(x.shape[1])), compiled is True,
+        int(block or default_block(x.shape[1])), reduce, common,
+        compiled is True or (compiled == "auto" and landscape.samples.device.type == "cuda"),
     )  # fmt: skip
 
 
@@ -70,13 +75,12 @@ def _check_scheduled(lr: float, t: int) -> None:
 
 
 def default_block(dimension: int) -> int:
-    """Chains per block where none is given: about 10⁵ numbers, which stay in a core's cache, and 2048 at most.
+    """Chains per block where none is given: 4096, or as many as have 200,000 numbers, but 64 at least.
 
-    More would be faster for very cheap landscapes; but a block is always simulated whole, however few chains are asked
-    for.
+    More would be faster for very cheap landscapes; but a block is always begun whole, however few chains are asked for.
     """
-    block = 2048
-    while block > 64 and block * dimension > 100_000:
+    block = 4096
+    while block > 64 and block * dimension > 200_000:
         block //= 2
     return block
 

@@ -1,6 +1,7 @@
 """The command line: name a landscape, look at its critical points, run chains, replay one of them to the bit."""
 
 import json
+import re
 import sys
 import warnings
 from dataclasses import replace
@@ -11,15 +12,18 @@ import numpy as np
 import xarray as xr
 
 from escape import report, store
-from escape.block import CENSORED, DIVERGED, EXITED
 from escape.catalogue import file_of, resolved
-from escape.checked import checked_run
+from escape.execute import WorkerLost
+from escape.executors import KINDS, opened
 from escape.optimizers import check_lr
 from escape.oracles import MiniBatch
 from escape.provenance import spec_of
-from escape.recipe import DTYPES, OPTIMIZERS, ORACLES, Parts, Recipe, find_point, load_landscape
+from escape.recipe import DTYPES, OPTIMIZERS, ORACLES, Parts, Recipe, RecipeJob, find_point, load_landscape
+from escape.results import merge as merge_shards
+from escape.run import CENSORED, DIVERGED, EXITED, Run
 from escape.simulate import replay as replay_chain
-from escape.simulate import simulate as run_chains
+from escape.simulate import run_checked
+from escape.store import FileStore
 
 _STATUS = {CENSORED: "censored", EXITED: "exited", DIVERGED: "diverged"}
 
@@ -52,10 +56,10 @@ class OneLine(click.Group):
                 return super().invoke(ctx)
             except BrokenPipeError:
                 raise
-            except (ValueError, TypeError, OSError) as error:
+            except (ValueError, TypeError, OSError, WorkerLost) as error:
                 raise Refused(str(error) or type(error).__name__) from error
-            except KeyboardInterrupt:
-                click.echo("Interrupted; nothing was written", err=True)
+            except KeyboardInterrupt as error:
+                click.echo(f"Interrupted; {_line(error) or 'nothing was written'}", err=True)
                 ctx.exit(130)
 
     def main(self, *args, standalone_mode=True, **extra):
@@ -148,35 +152,56 @@ def show(name, options, point, batch_size, lr, replacement, every):
 @click.option("--radius", type=float, help="Exit at this distance along the escape directions; omit to never stop.")
 @click.option("--every", type=int, help="Record every so many steps; about 200 times if omitted.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), help="All cores if omitted.")
+@click.option("--executor", metavar="KIND", default="threads", show_default=True, help=f"{KINDS}.")
+@click.option("--workers", "--threads", type=click.IntRange(min=1), help="Threads or processes; all cores if omitted.")
+@click.option("--shard", metavar="I/N", help="Only the I-th of N parts, from 1 on; `escape merge` joins them.")
 @click.option("--dtype", type=click.Choice(list(DTYPES)), help="The landscape's own if omitted.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--block", type=int, help="Chains per block; part of what the result depends on.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.nc", help="Keep the result as netCDF-4.")
 @click.option("--quiet", is_flag=True, help="No progress.")
-def simulate(name, options, start_at, every, threads, out, quiet, **given):
+def simulate(name, options, start_at, every, executor, workers, shard, out, quiet, **given):
     """Run chains from a critical point of a landscape, and say when they left.
 
     NAME is one of `escape landscapes`, or FILE.py:NAME. Recorded are the projection on the most unstable direction, the
     squared distance from the critical point, and the loss. A chain leaves at --radius along all unstable directions;
-    at a minimum, in any direction.
+    at a minimum, in any direction. With --out, finished blocks of chains are kept beside FILE.nc until it is written:
+    after an interruption of any kind, the same command goes on from there.
     """
     coordinates = None if start_at is None else _coordinates(start_at)
+    part = None if shard is None else _shard(shard)
     recipe = Recipe(name, list(options), start_at=coordinates, **given)
     parts = recipe.parts()
-    if out is not None:
-        store.check_writable(out)
-    if every is None:
-        every = max(1, recipe.steps // 200)
-    data = run_chains(
-        parts.landscape, parts.oracle, parts.optimizer, parts.start, observe=parts.observe, until=parts.until,
-        every=every, executor=threads, progress=None if quiet else "simulate", **recipe.engine,
-    )  # fmt: skip
-    data.attrs["command"] = replace(recipe, landscape=resolved(name), block=data.attrs["block"]).dumps()
-    if out is not None:
-        store.write(data, out)
-    click.echo("\n".join(report.outcome(recipe, parts, data)))
-    click.echo(f"wrote {out}" if out is not None else "nothing was written; --out FILE.nc keeps the result")
+    every = max(1, recipe.steps // 200) if every is None else every
+    run = recipe.run(parts, every)
+    recipe = replace(recipe, landscape=resolved(name), block=run.block)
+    # A run that cannot be told from others by its parts is written, but not looked for.
+    keyed = out is not None and _has_key(run)
+    held = FileStore(out, lambda data: data.attrs.update(command=recipe.dumps())) if out is not None else None
+    if held is not None:
+        held.check()
+    with opened(executor, workers) as pool:
+        job = None if pool is None or isinstance(pool, int) else RecipeJob(recipe.dumps(), every)
+        data = run_checked(
+            run, executor=pool, store=held if keyed else None, shard=part, progress=None if quiet else "simulate",
+            job=job,
+        )  # fmt: skip
+    if out is not None and not keyed:
+        held.save({}, data)
+    click.echo("\n".join(report.outcome(replace(recipe, landscape=name), parts, data)))
+    said = f"{out} held this run already" if keyed and held.held else f"wrote {out}"
+    click.echo(said if out is not None else "nothing was written; --out FILE.nc keeps the result")
+
+
+@main.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
+def merge(out, files):
+    """Join the FILES that the shards of one run have written into OUT: the same to the bit as the run in one piece."""
+    store.check_writable(out)
+    data = merge_shards(*(store.read(file) for file in files))
+    store.write(data, out)
+    click.echo(f"{len(files)} shards, {data.sizes['chain']} chains\nwrote {out}")
 
 
 @main.command()
@@ -187,8 +212,9 @@ def replay(file, chain, out):
     """Run one chain of a FILE written by `escape simulate` again, and hold it against the file, to the bit."""
     data = store.read(file)
     recipe = Recipe.of(data, str(file))
-    if not 0 <= chain < recipe.chains:
-        raise ValueError(f"chain {chain} is not in {file}, which has chains 0 to {recipe.chains - 1}")
+    first, last = int(data.chain[0]), int(data.chain[-1])
+    if not first <= chain <= last:
+        raise ValueError(f"chain {chain} is not in {file}, which has chains {first} to {last}")
     source = file_of(recipe.landscape)
     if source is not None and not source.is_file():
         raise ValueError(f"{file} was made with the landscape {recipe.landscape}, and that file is gone; put it back")
@@ -214,6 +240,23 @@ def replay(file, chain, out):
         click.echo(f"wrote {out}")
 
 
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None:
+        raise ValueError(f"--shard must be I/N, such as 3/8, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def _has_key(run: Run) -> bool:
+    """Whether a run can be told from every other; said in a warning if not."""
+    try:
+        spec_of(run, need_key=True)
+    except TypeError as error:
+        warnings.warn(f"{error}; if this run is interrupted, it begins anew", stacklevel=2)
+        return False
+    return True
+
+
 def _coordinates(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
@@ -223,7 +266,7 @@ def _coordinates(text: str) -> list[float]:
 
 def _compare(data: xr.Dataset, path: xr.Dataset, chain: int, recipe: Recipe, parts: Parts) -> None:
     """Raise `Differs` unless a replay is what the file holds of that chain, naming what was not the same."""
-    held = data.isel(chain=chain)
+    held = data.sel(chain=chain)
     pairs = {
         "exit step": (held.exit_step, path.exit_step),
         "status": (held.status, path.status),
@@ -232,10 +275,7 @@ def _compare(data: xr.Dataset, path: xr.Dataset, chain: int, recipe: Recipe, par
     wrong = [name for name, (was, now) in pairs.items() if not _same_bits(was.values, now.values)]
     if not wrong:
         return
-    run = checked_run(
-        parts.landscape, parts.oracle, parts.optimizer, parts.start, recipe.steps, recipe.chains, parts.observe,
-        1, parts.until, recipe.seed, recipe.block, "auto",
-    )  # fmt: skip
+    run = recipe.run(parts, 1)
     now, was = json.loads(json.dumps(spec_of(run, need_key=False))), json.loads(data.attrs.get("spec", "{}"))
     changed = [key for key in now if key not in ("every", "observe") and now[key] != was.get(key)]
     reason = f"{', '.join(changed)} changed since" if changed else f"made with torch {data.attrs.get('torch_version')}"

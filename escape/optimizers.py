@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Generator, Tensor
 
 Rate = float | Callable[[int], float]
@@ -69,7 +70,7 @@ class GradientDescent(Optimizer):
 
     def step(self, state: Position, gradient: Tensor, kick: None, t: int) -> Position:
         """x − η_t g."""
-        return Position(state.x - _at(self.lr, t) * gradient)
+        return Position(torch.sub(state.x, gradient, alpha=_at(self.lr, t)))
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class HeavyBall(Optimizer):
 
     def step(self, state: PositionAndVelocity, gradient: Tensor, kick: None, t: int) -> PositionAndVelocity:
         """v ← β v − η_t g, then x ← x + v."""
-        velocity = self.momentum * state.velocity - _at(self.lr, t) * gradient
+        velocity = torch.sub(self.momentum * state.velocity, gradient, alpha=_at(self.lr, t))
         return PositionAndVelocity(state.x + velocity, velocity)
 
 

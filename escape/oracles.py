@@ -10,41 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from escape.draws import distinct_indices, standard_normal, uniform_indices
 from escape.landscapes.base import Landscape
-
-# Below this batch size, distinct indices by Floyd's algorithm (b²/2 comparisons) beat a partial shuffle (b swaps).
-_FLOYD = 48
-
-
-def distinct_indices(rows: int, batch_size: int, n: int, generator: Generator) -> Tensor:
-    """Draw, for each row, a uniform subset of {0, …, n−1} of `batch_size` distinct indices.
-
-    Small batches by Floyd's algorithm (Bentley and Floyd 1987, Communications of the ACM 30:754), larger ones by the
-    first steps of a Fisher–Yates shuffle. The order within a row is not uniform, and a mean does not see it.
-
-    Returns
-    -------
-    Tensor (rows, batch_size), int64.
-    """
-    device = generator.device
-    # One uniform in [0, 1) of 53 bits per index serves every upper limit; its bias is below n/2⁵³.
-    uniform = torch.rand(batch_size, rows, generator=generator, device=device, dtype=torch.float64)
-    if batch_size <= _FLOYD:
-        chosen = torch.empty(batch_size, rows, dtype=torch.int64, device=device)
-        for k in range(batch_size):
-            last = n - batch_size + k
-            candidate = (uniform[k] * (last + 1)).long()
-            if k:
-                candidate = torch.where((chosen[:k] == candidate).any(0), last, candidate)
-            chosen[k] = candidate
-        return chosen.T.contiguous()
-    deck = torch.arange(n, device=device, dtype=torch.int32).repeat(rows, 1)
-    for k in range(batch_size):
-        picked = (uniform[k] * (n - k)).long()[:, None] + k
-        card = deck.gather(1, picked)
-        deck.scatter_(1, picked, deck[:, k : k + 1].clone())
-        deck[:, k : k + 1] = card
-    return deck[:, :batch_size].long()
 
 
 class Oracle(ABC):
@@ -124,7 +91,7 @@ class MiniBatch(_Batched):
         if self._whole(landscape):
             return None
         if self.replacement or b == 1:
-            return torch.randint(n, (steps, chains, b), generator=generator, device=generator.device)
+            return uniform_indices((steps, chains, b), n, generator)
         return distinct_indices(steps * chains, b, n, generator).view(steps, chains, b)
 
     def gradient(self, landscape: Landscape, x: Tensor, draw: Tensor | None) -> Tensor:
@@ -132,10 +99,8 @@ class MiniBatch(_Batched):
         return landscape.gradient(x, draw)
 
     def draw_size(self, landscape: Landscape) -> int:
-        """The b indices; a shuffled deck of n while a large batch is drawn."""
-        if self._whole(landscape):
-            return 1
-        return landscape.n if not self.replacement and self.batch_size > _FLOYD else self.batch_size
+        """The b indices."""
+        return 1 if self._whole(landscape) else self.batch_size
 
     def _whole(self, landscape: Landscape) -> bool:
         return not self.replacement and self.batch_size == landscape.n
@@ -152,13 +117,18 @@ class GaussianNoise(_Batched):
     def draw(self, landscape: Landscape, steps: int, chains: int, generator: Generator) -> Tensor:
         """Standard normals: (steps, chains, rank of the samples) if affine, else (steps, chains, n)."""
         shape = (steps, chains, self.draw_size(landscape))
-        return torch.randn(shape, generator=generator, device=generator.device, dtype=landscape.samples.dtype)
+        return standard_normal(shape, generator, landscape.samples.dtype)
 
     def gradient(self, landscape: Landscape, x: Tensor, draw: Tensor) -> Tensor:
         """∇f(x) + √κ C(x)^½ ξ."""
         scale = self.covariance_factor(landscape) ** 0.5
         if landscape.affine:
-            return landscape.gradient_at_sample(x, landscape.mean_sample + scale * draw @ landscape.sample_root.T)
+            root = landscape.diagonal_root
+            if root is not None:
+                sample = torch.addcmul(landscape.mean_sample, draw, root, value=scale)
+            else:
+                sample = torch.addmm(landscape.mean_sample, draw, landscape.sample_root.T, alpha=scale)
+            return landscape.gradient_at_sample(x, sample)
         n = landscape.n
         weights = scale / n**0.5 * (draw - draw.mean(1, keepdim=True)) + 1.0 / n
         return landscape.weighted_gradient(x, weights)
@@ -181,7 +151,7 @@ class IsotropicNoise(_Batched):
     def draw(self, landscape: Landscape, steps: int, chains: int, generator: Generator) -> Tensor:
         """Standard normals, (steps, chains, d)."""
         shape = (steps, chains, self.draw_size(landscape))
-        return torch.randn(shape, generator=generator, device=generator.device, dtype=landscape.samples.dtype)
+        return standard_normal(shape, generator, landscape.samples.dtype)
 
     def gradient(self, landscape: Landscape, x: Tensor, draw: Tensor) -> Tensor:
         """∇f(x) + √(κ Tr C(x)/d) ξ."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from escape.block import Run
+from escape.run import Run
 from escape.spec import describe, digest
 
 
@@ -22,14 +22,17 @@ def spec_of(run: Run, need_key: bool) -> dict:
     samples = run.landscape.samples
     spec = {
         "escape": version("escape"),
-        "source": _source(),
-        # Another build may round otherwise.
+        "source": source(),
+        # Another build may round otherwise, or draw other numbers.
         "torch": str(torch.__version__),
+        "numpy": version("numpy"),
         "steps": run.steps,
         "chains": run.chains,
         "every": run.every,
         "seed": run.seed,
         "block": run.block,
+        "reduce": run.reduce,
+        "common_random_numbers": run.common,
         "compiled": run.compiled,
         "dtype": str(samples.dtype).removeprefix("torch."),
         "device_type": samples.device.type,
@@ -67,10 +70,10 @@ def sampling_mode(oracle) -> str:
 
 
 @functools.cache
-def _source() -> str:
+def source() -> str:
     """Digest of the package's source that results depend on, so that an edit of it is not answered from a store."""
     folder = Path(__file__).parent
-    names = ("block", "streams", "oracles", "optimizers", "observables", "starts", "simulate")
+    names = ("run", "block", "chunk", "draws", "streams", "oracles", "optimizers", "observables", "starts", "simulate")
     files = [folder / f"{name}.py" for name in names] + sorted((folder / "landscapes").glob("*.py"))
     return digest([file.read_text() for file in files])
 

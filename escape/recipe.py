@@ -1,5 +1,6 @@
 """A run said in words and numbers alone, from which all its parts can be made again."""
 
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -9,11 +10,15 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from escape.block import run_block
 from escape.catalogue import close, make_landscape
+from escape.checked import checked_run
 from escape.landscapes import CriticalPoint, Landscape
 from escape.observables import Above, Exit, Loss, Observable, Projection, SquaredDistance, SquaredProjection
 from escape.optimizers import GradientDescent, HeavyBall, Optimizer
 from escape.oracles import FullBatch, GaussianNoise, IsotropicNoise, MiniBatch, Oracle
+from escape.provenance import source
+from escape.run import BlockResult, Run
 from escape.starts import NormalStart
 
 ORACLES = {"full": FullBatch, "minibatch": MiniBatch, "gaussian": GaussianNoise, "isotropic": IsotropicNoise}
@@ -112,6 +117,19 @@ class Recipe:
             self._until(point, centre), point, direction, centre,
         )  # fmt: skip
 
+    def run(self, parts: Parts, every: int) -> Run:
+        """Make the run itself, checked.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `simulate`.
+        """
+        return checked_run(
+            parts.landscape, parts.oracle, parts.optimizer, parts.start, self.steps, self.chains, parts.observe, every,
+            parts.until, self.seed, self.block, "auto",
+        )  # fmt: skip
+
     def dumps(self) -> str:
         """Write as JSON."""
         return json.dumps(asdict(self))
@@ -176,6 +194,45 @@ class Recipe:
         if point is not None and point.index:
             return Above(SquaredProjection(point, point.unstable), self.radius * self.radius)
         return Above(SquaredDistance(centre if point is None else point), self.radius * self.radius)
+
+
+@dataclass(frozen=True)
+class RecipeJob:
+    """What a worker elsewhere needs for a block: the recipe as text, from which it makes the run itself, once.
+
+    A landscape of somebody's own file then travels as the name of that file, which the worker must be able to read.
+
+    Parameters
+    ----------
+    recipe : str
+        As `Recipe.dumps` writes it.
+    every : int
+        How often observables are recorded.
+    source : str
+        Digest of the package's source, which must be the worker's too.
+    """
+
+    recipe: str
+    every: int
+    source: str = field(default_factory=source)
+
+    def __call__(self, number: int) -> BlockResult:
+        """Run one block.
+
+        Raises
+        ------
+        ValueError
+            If the worker has another version of the package.
+        """
+        if self.source != source():
+            raise ValueError("a worker runs another version of escape than this command; install the same there")
+        return run_block(_made(self.recipe, self.every), number)
+
+
+@functools.lru_cache(maxsize=4)
+def _made(text: str, every: int) -> Run:
+    recipe = Recipe(**json.loads(text))
+    return recipe.run(recipe.parts(), every)
 
 
 def load_landscape(name: str, options: list[str], dtype: str | None = None, device: str = "cpu") -> Landscape:

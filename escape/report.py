@@ -8,12 +8,12 @@ import torch
 import xarray as xr
 
 from escape import estimate, theory
-from escape.block import DIVERGED
 from escape.catalogue import NAMED, defaults_of, option_text
 from escape.forecast import curvatures_differ, forecast, kink, noise_std
 from escape.landscapes import CriticalPoint, Landscape
 from escape.oracles import FullBatch, MiniBatch
 from escape.recipe import Parts, Recipe
+from escape.run import DIVERGED
 
 # Critical points, escape directions and eigenvalues shown unless all are asked for.
 _FEW, _WHOLE_SPECTRUM = 6, 8
@@ -77,6 +77,7 @@ def outcome(recipe: Recipe, parts: Parts, data: xr.Dataset) -> list[str]:
     shift = f", offset {recipe.offset:g}" if recipe.offset else ""
     shift += f", normal of std {recipe.start_std:g}" if recipe.start_std else ""
     momentum = f", momentum {parts.optimizer.momentum:g}" if recipe.optimizer == "heavy-ball" else ""
+    part = "shard" in data.attrs
     count = dict(zip(("censored", "exited", "diverged"), np.bincount(data.status, minlength=3), strict=True))
     rows = [
         ("landscape", f"{recipe.landscape}, n = {landscape.n}, {data.attrs['dtype']} on {data.attrs['device']}"),
@@ -85,8 +86,11 @@ def outcome(recipe: Recipe, parts: Parts, data: xr.Dataset) -> list[str]:
         ("run", f"{recipe.chains} chains, {recipe.steps} steps, seed {recipe.seed}"),
         ("start", where + shift),
         ("exit", _exit_text(recipe, point)),
+        *([("shard", f"{data.attrs['shard']}: chains {int(data.chain[0])} to {int(data.chain[-1])}")] if part else []),
         ("ended", "   ".join(f"{name} {count[name]}" for name in ("exited", "censored", "diverged"))),
     ]
+    needed, moved = data.attrs["chain_steps_needed"], data.attrs["chain_steps_moved"]
+    rows.append(("work", f"{moved:.3g} chain-steps for {needed:.3g} needed: utilisation {needed / max(moved, 1):.0%}"))
     lines = [f"{key:<12}{text}" for key, text in rows]
     compared, caveats = _exits(recipe, parts, data) if recipe.radius else _growth(recipe, parts, data)
     lines += ["", *table(compared)] if compared else []

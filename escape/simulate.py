@@ -1,12 +1,11 @@
 """The one verb: many chains of one optimizer, under one oracle, on one landscape, into one Dataset."""
 
+import functools
 import json
-import os
-import threading
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,17 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from escape.block import EXITED, BlockResult, Run, run_block
+from escape.block import run_block
 from escape.checked import checked_run
+from escape.execute import Task, check_executor, run_blocks
 from escape.landscapes.base import Landscape
 from escape.observables import Observable
 from escape.optimizers import Optimizer
 from escape.oracles import Oracle
-from escape.progress import Progress
+from escape.parts import Parts
 from escape.provenance import environment, spec_of
+from escape.results import Gathering, shard_blocks
+from escape.run import EXITED, Run
 from escape.store import Store
 
 
@@ -38,16 +40,19 @@ def simulate(
     until: Callable[[Tensor], Tensor] | None = None,
     seed: int = 0,
     block: int | None = None,
+    reduce: bool = False,
+    common_random_numbers: bool = False,
     executor: Executor | int | None = None,
     store: Store | str | Path | None = None,
+    shard: tuple[int, int] | None = None,
     progress: bool | str | Callable[[int, int], None] | None = None,
     compile: bool | str = "auto",
 ) -> xr.Dataset:
     """Run many independent chains and record what is asked of them.
 
     The result is a function of the arguments, the dtype and the device type alone: the same to the bit for any number
-    of threads, any executor, any `every`, with or without progress, and the first chains of a longer or a wider run
-    are those of a shorter or a narrower one. Runs that share a seed share their random numbers.
+    of threads, any executor, any shards put together, any `every`, with or without progress, after any interruption;
+    and the first chains of a longer or a wider run are those of a shorter or a narrower one.
 
     Parameters
     ----------
@@ -71,14 +76,25 @@ def simulate(
         Seed of the run, non-negative.
     block : int, optional
         Chains per block, part of what the result depends on; chosen from the dimension if omitted.
+    reduce : bool
+        Keep of every observable, instead of its value for each chain, power sums over the chains of each block, in
+        double precision (`escape.STATISTICS`): memory then does not grow with chains times recorded steps.
+    common_random_numbers : bool
+        Whether chain k has the same random numbers at every step in all runs of one seed, wherever chains leave. By
+        default random numbers are drawn only for chains that have not left, which is faster.
     executor : Executor or int, optional
-        Who runs the blocks: a `concurrent.futures.Executor`, or a number of threads; all cores if omitted.
+        Who runs the blocks: a `concurrent.futures.Executor` (threads, processes, Dask's `Client.get_executor()`, …), or
+        a number of threads; all cores if omitted.
     store : Store, str or Path, optional
-        Folder of results. A run that is there is read instead of simulated; one that is not is kept there.
+        Folder of results. A run that is there is read instead of simulated; one that is not is kept there, block by
+        block as they finish: after an interruption of any kind, the same call goes on from the blocks that are there.
+    shard : (i, n), optional
+        Run only the i-th of n parts, i from 1 on, say each in a job of its own; `merge` puts them together.
     progress : bool, str or callable, optional
         True or a label shows progress on standard error; a callable is told (done, total) chain-steps.
     compile : bool or "auto"
-        Fuse a step by torch.compile. "auto" does not, on any device so far: eager steps are the reference.
+        Run chunks of steps as one graph made by torch.compile. "auto": on a GPU, where launching one small operation
+        after the other would take longer than running them; not on a CPU, where eager steps are the reference.
 
     Returns
     -------
@@ -86,35 +102,72 @@ def simulate(
         Dimensions `step` (recorded steps), `chain` and `coordinate`; one variable (step, chain) per observable;
         `exit_step` (chain), the first step t with until(x_t), or the number of steps run where that never held, or the
         step at which a chain went non-finite; `status` (chain), 0 censored, 1 exited, 2 diverged; `final`
-        (chain, coordinate), where each chain ended. Attributes hold the spec as JSON and the environment.
+        (chain, coordinate), where each chain ended. With `reduce`, observables are (statistic, step, block). Attributes
+        hold the spec as JSON, the environment, and `utilisation`: chain-steps until a chain left over those computed.
 
     Raises
     ------
     ValueError, TypeError
         Before the first step, for arguments that make no run.
+    OSError
+        If the store cannot be written, naming the file; what was kept before stays.
+    KeyboardInterrupt
+        On Ctrl-C, within about a second, saying what is kept and how to go on.
+    WorkerLost
+        If workers of the executor died.
 
     Warns
     -----
     UserWarning
         If `until` already holds at the start.
     """
-    run = checked_run(landscape, oracle, optimizer, start, steps, chains, observe, every, until, seed, block, compile)
-    _check_executor(executor)
+    run = checked_run(
+        landscape, oracle, optimizer, start, steps, chains, observe, every, until, seed, block, compile, reduce,
+        common_random_numbers,
+    )  # fmt: skip
+    return run_checked(run, executor=executor, store=store, shard=shard, progress=progress)
+
+
+def run_checked(
+    run: Run,
+    *,
+    executor: Executor | int | None = None,
+    store: Store | str | Path | None = None,
+    shard: tuple[int, int] | None = None,
+    progress: bool | str | Callable[[int, int], None] | None = None,
+    job: Callable | None = None,
+) -> xr.Dataset:
+    """Run what `checked_run` made of the arguments of `simulate`; the rest as there.
+
+    Parameters
+    ----------
+    job : callable, optional
+        What is sent to an executor for each block, (number) -> BlockResult, in place of the run itself.
+    """
+    check_executor(executor)
+    numbers = range(run.blocks) if shard is None else shard_blocks(shard, run.blocks)
     _warn_of_early_exits(run)
     spec = spec_of(run, need_key=store is not None)
+    part = {} if shard is None else {"shard": "{}/{}".format(*shard)}
+    parts = None
     if store is not None:
         store = store if isinstance(store, Store) else Store(store)
-        found = store.find(spec)
+        found = store.find(spec, **part)
         if found is not None:
             return found
         store.check()
+        parts = Parts(store.parts(spec, **part), run)
     began = time.perf_counter()
-    results = _run_blocks(run, executor, progress)
-    data = _dataset(run, results)
+    gathering = Gathering(run, numbers)
+    job = job or functools.partial(run_block, run)
+    tasks = [Task(run, number, job, parts) for number in numbers]
+    run_blocks(tasks, lambda task, result: gathering.take(task.number, result), executor, progress)
+    data = gathering.dataset()
     _warn_of_drawn_exits(run, data)
-    data.attrs = {"spec": json.dumps(spec), **environment(run), "wall_seconds": time.perf_counter() - began}
+    data.attrs |= {"spec": json.dumps(spec), **part, **environment(run), "wall_seconds": time.perf_counter() - began}
     if store is not None:
-        store.save(spec, data)
+        store.save(spec, data, **part)
+        parts.discard()
     return data
 
 
@@ -130,6 +183,7 @@ def replay(
     until: Callable[[Tensor], Tensor] | None = None,
     seed: int = 0,
     block: int | None = None,
+    common_random_numbers: bool = False,
     compile: bool | str = "auto",
 ) -> xr.Dataset:
     """Return the whole path of one chain of a run, by simulating its block again.
@@ -138,7 +192,7 @@ def replay(
     ----------
     chain : int
         Which chain, 0 ≤ chain < chains.
-    landscape, oracle, optimizer, start, steps, chains, until, seed, block, compile
+    landscape, oracle, optimizer, start, steps, chains, until, seed, block, common_random_numbers, compile
         As they were given to `simulate`.
 
     Returns
@@ -146,7 +200,10 @@ def replay(
     xarray.Dataset
         `x` (step, coordinate) up to the step at which the chain left, with scalar `exit_step` and `status`.
     """
-    run = checked_run(landscape, oracle, optimizer, start, steps, chains, {}, 1, until, seed, block, compile)
+    run = checked_run(
+        landscape, oracle, optimizer, start, steps, chains, {}, 1, until, seed, block, compile, False,
+        common_random_numbers,
+    )  # fmt: skip
     if not 0 <= chain < chains:
         raise ValueError(f"chain {chain} is not in the run, which has chains 0 to {chains - 1}")
     number, inside = divmod(chain, run.block)
@@ -165,38 +222,6 @@ def replay(
         },
         {"step": np.arange(len(path)), "chain": chain},
     )
-
-
-def _run_blocks(run: Run, executor, progress) -> list[BlockResult]:
-    """All blocks in order, on own threads or on somebody's executor; torch's thread count is put back after."""
-    threads = torch.get_num_threads()
-    own = executor is None or isinstance(executor, int)
-    workers = min(run.blocks, _cores() if executor is None else executor) if own else 0
-    stop = threading.Event()
-    with Progress(run.blocks * run.block * run.steps, progress) as shown:
-        pool = ThreadPoolExecutor(workers) if own else executor
-        try:
-            # Only threads of our own share memory with the bar; elsewhere a block counts when it is back.
-            extra = (shown.advance, stop) if own else ()
-            futures = {pool.submit(run_block, run, number, *extra): number for number in range(run.blocks)}
-            for future in as_completed(futures):
-                future.result()
-                if not own:
-                    shown.advance(run.block * run.steps)
-            return [future.result() for future in futures]
-        except BaseException:
-            stop.set()
-            raise
-        finally:
-            if own:
-                pool.shutdown(wait=True, cancel_futures=True)
-            torch.set_num_threads(threads)
-
-
-def _check_executor(executor) -> None:
-    workers = executor is None or hasattr(executor, "submit")
-    if not workers and (isinstance(executor, bool) or not isinstance(executor, int) or executor < 1):
-        raise ValueError(f"executor must be an Executor or a number of threads of at least 1, got {executor!r}")
 
 
 def _warn_of_early_exits(run: Run) -> None:
@@ -220,24 +245,5 @@ def _warn_of_passed(run: Run, already: int) -> None:
         what = "the exit condition" if threshold is None else f"threshold {threshold:g}"
         warnings.warn(
             f"{what} is already passed at the start by {already} of {run.chains} chains: they exit at step 0",
-            stacklevel=4,
+            stacklevel=5,
         )
-
-
-def _dataset(run: Run, results: list[BlockResult]) -> xr.Dataset:
-    """Blocks side by side, with the coordinates and the meanings of the flags."""
-    variables = {
-        name: (("step", "chain"), np.concatenate([result.records[name] for result in results], axis=1))
-        for name in run.observe
-    }
-    status = np.concatenate([result.status for result in results])
-    flags = {"flag_values": np.array([0, 1, 2], dtype=np.int8), "flag_meanings": "censored exited diverged"}
-    exit_step = np.concatenate([result.exit_step for result in results])
-    variables["exit_step"] = ("chain", exit_step, {"long_name": "step at which the chain left or was last seen"})
-    variables["status"] = ("chain", status, flags)
-    variables["final"] = (("chain", "coordinate"), np.concatenate([result.final for result in results]))
-    return xr.Dataset(variables, {"step": run.recorded, "chain": np.arange(run.chains)})
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

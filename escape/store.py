@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import xarray as xr
@@ -12,8 +13,17 @@ import xarray as xr
 from escape.spec import digest
 
 
-def write(data: xr.Dataset, path: str | Path) -> Path:
+def write(data: xr.Dataset, path: str | Path, scratch: Path | None = None) -> Path:
     """Write a Dataset as netCDF-4 under a temporary name, flush it to disk, then rename it into place.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        What to write.
+    path : str or Path
+        The file.
+    scratch : Path, optional
+        An existing folder of the same file system for the temporary file; beside the file if omitted.
 
     Raises
     ------
@@ -22,7 +32,7 @@ def write(data: xr.Dataset, path: str | Path) -> Path:
     """
     path = Path(path)
     check_writable(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    handle, name = tempfile.mkstemp(dir=scratch or path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     try:
         data.to_netcdf(name, engine="h5netcdf")
@@ -80,13 +90,17 @@ class Store:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
 
-    def path(self, spec: dict) -> Path:
-        """Where the result of a run is or would be."""
-        return self.folder / f"{digest(spec)}.nc"
+    def path(self, spec: dict, shard: str | None = None) -> Path:
+        """Where the result of a run, or of one shard of it, is or would be."""
+        return self.folder / f"{self._key(spec, shard)}.nc"
 
-    def find(self, spec: dict) -> xr.Dataset | None:
+    def parts(self, spec: dict, shard: str | None = None) -> Path:
+        """Folder of the finished blocks of a run that is not finished."""
+        return self.folder / f"{self._key(spec, shard)}.parts"
+
+    def find(self, spec: dict, shard: str | None = None) -> xr.Dataset | None:
         """Return the stored result of a run, or None; a torn file, or one of another run, is named in a warning."""
-        path = self.path(spec)
+        path = self.path(spec, shard)
         if not path.exists():
             return None
         try:
@@ -94,7 +108,7 @@ class Store:
         except ValueError as error:
             warnings.warn(f"{error}; the run is done again", stacklevel=2)
             return None
-        if json.loads(data.attrs.get("spec", "null")) == spec:
+        if json.loads(data.attrs.get("spec", "null")) == spec and data.attrs.get("shard") == shard:
             return data
         warnings.warn(f"{path} holds another run; the run is done again and replaces it", stacklevel=2)
         return None
@@ -103,9 +117,55 @@ class Store:
         """Raise OSError, naming the folder, unless a result can be kept there; better now than after the run."""
         check_writable(self.folder / "result.nc")
 
-    def save(self, spec: dict, data: xr.Dataset) -> Path:
+    def save(self, spec: dict, data: xr.Dataset, shard: str | None = None) -> Path:
         """Keep a result."""
-        return write(data, self.path(spec))
+        # Killed while it writes, a run then leaves nothing but the folder that it goes on from.
+        parts = self.parts(spec, shard)
+        return write(data, self.path(spec, shard), parts if parts.is_dir() else None)
+
+    @staticmethod
+    def _key(spec: dict, shard: str | None) -> str:
+        return digest(spec) if shard is None else f"{digest(spec)}.{shard.replace('/', '-of-')}"
+
+
+class FileStore(Store):
+    """One file for one run, with a folder beside it for the blocks of a run that is not finished.
+
+    Parameters
+    ----------
+    file : Path
+        The file.
+    annotate : callable
+        Given the Dataset before it is written, to add attributes.
+    """
+
+    def __init__(self, file: Path, annotate: Callable[[xr.Dataset], None]):
+        super().__init__(file.parent)
+        self.file, self.held = file, False
+        self._annotate = annotate
+
+    def path(self, spec: dict, shard: str | None = None) -> Path:
+        """The file."""
+        return self.file
+
+    def parts(self, spec: dict, shard: str | None = None) -> Path:
+        """Folder of the finished blocks: each run that is to become the file has its own."""
+        return self.folder / f"{self.file.name}.{self._key(spec, shard)}.parts"
+
+    def find(self, spec: dict, shard: str | None = None) -> xr.Dataset | None:
+        """Return what the file holds if it is of this run; `held` then is True."""
+        data = super().find(spec, shard)
+        self.held = data is not None
+        return data
+
+    def check(self) -> None:
+        """Raise OSError, naming the file, unless it can be written."""
+        check_writable(self.file)
+
+    def save(self, spec: dict, data: xr.Dataset, shard: str | None = None) -> Path:
+        """Write the file."""
+        self._annotate(data)
+        return super().save(spec, data, shard)
 
 
 def _umask() -> int:

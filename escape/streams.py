@@ -35,8 +35,11 @@ def block_seed(seed: int, block_index: int) -> int:
     return word ^ (word >> 15)
 
 
-def block_generator(seed: int, block_index: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return the generator of one block of chains, freshly seeded.
+class BlockGenerator(torch.Generator):
+    """The random numbers of one block of chains: a `torch.Generator` with, on the CPU, a numpy generator beside it.
+
+    Torch draws single-precision normals and everything on a GPU; numpy's SFC64 draws indices and double-precision
+    normals on a CPU in half the time and less. The two streams are independent of each other.
 
     Parameters
     ----------
@@ -45,6 +48,19 @@ def block_generator(seed: int, block_index: int, device: torch.device | str = "c
     device : torch.device or str
         Where the numbers are drawn. Streams of different device types differ.
     """
-    generator = torch.Generator(device=device)
-    generator.manual_seed(block_seed(seed, block_index))
-    return generator
+
+    def __new__(cls, seed: int, block_index: int, device: torch.device | str = "cpu"):
+        """Make the torch generator, seeded."""
+        generator = super().__new__(cls, device=device)
+        generator.manual_seed(block_seed(seed, block_index))
+        return generator
+
+    def __init__(self, seed: int, block_index: int, device: torch.device | str = "cpu"):
+        self.numpy = None
+        if self.device.type == "cpu":
+            self.numpy = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(block_index,))))
+
+
+def block_generator(seed: int, block_index: int, device: torch.device | str = "cpu") -> BlockGenerator:
+    """Return the generator of one block of chains, freshly seeded: see `BlockGenerator`."""
+    return BlockGenerator(seed, block_index, device)

@@ -344,7 +344,7 @@ def test_a_fault_of_the_program_shows_itself(run, monkeypatch):
     def fault(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "run_chains", fault)
+    monkeypatch.setattr(cli, "run_checked", fault)
     assert isinstance(run("simulate", "additive-saddle").exception, ZeroDivisionError)
 
 

@@ -1,7 +1,6 @@
 """What a batch does to the gradient: enumerated, counted, and drawn; and the Gaussians in its place."""
 
 from itertools import combinations, product
-from math import comb
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ import torch
 from cases import CASES, Monkey, centred, normal, quadratic_both, random_factorization
 from scipy import stats
 
-import escape.oracles as oracles
 from escape import (
     DoubleWell,
     FullBatch,
@@ -22,8 +20,8 @@ from escape import (
     simulate,
     theory,
 )
+from escape.draws import distinct_indices
 from escape.landscapes.generalized_linear import GeneralizedLinear
-from escape.oracles import distinct_indices
 
 F64 = torch.float64
 RARE = 1e-5  # false-alarm rate of each test by chi-square
@@ -69,46 +67,6 @@ def test_covariance_factor_is_that_of_theory(replacement):
             got, expected = MiniBatch(b, replacement).covariance_factor(landscape), theory.kappa(b, n, replacement)
             assert got == pytest.approx(expected, rel=1e-15), f"b = {b}, n = {n}: {got}, theory {expected}"
     assert MiniBatch(1).covariance_factor(Monkey(torch.zeros(1, 2))) == 0.0
-
-
-# Distinct indices, by both algorithms: up to 48 by Floyd's, from 49 on by a shuffle.
-
-
-@pytest.mark.parametrize(("b", "n"), [(1, 1), (2, 5), (48, 48), (48, 50), (49, 49), (49, 50), (49, 1000), (200, 201)])
-def test_indices_are_distinct(b, n):
-    index = distinct_indices(500, b, n, generator())
-    assert index.shape == (500, b)
-    assert index.dtype == torch.int64
-    ordered = index.sort(1).values
-    assert bool((ordered.diff(dim=1) > 0).all()), "an index came twice in a batch"
-    assert int(ordered.min()) >= 0
-    assert int(ordered.max()) < n
-    if b == n:
-        assert bool((ordered == torch.arange(n)).all())
-
-
-@pytest.mark.parametrize("floyd", [48, 0], ids=["Floyd", "shuffle"])
-@pytest.mark.parametrize(("b", "n"), [(1, 4), (2, 5), (3, 5), (4, 5)])
-def test_every_subset_is_as_likely(b, n, floyd, monkeypatch):
-    monkeypatch.setattr(oracles, "_FLOYD", floyd)
-    index = distinct_indices(100_000, b, n, generator(1)).numpy()
-    keys = (1 << index).sum(1)
-    counts = np.array([(keys == sum(1 << i for i in subset)).sum() for subset in combinations(range(n), b)])
-    assert counts.sum() == 100_000
-    assert len(counts) == comb(n, b)
-    p = stats.chisquare(counts).pvalue
-    assert p > RARE, f"counts {counts} of {comb(n, b)} subsets, expected alike: p = {p:.2g}, allowed {RARE}"
-
-
-@pytest.mark.parametrize("b", [47, 48, 49])
-def test_every_subset_is_as_likely_where_the_algorithm_changes(b):
-    n = b + 1  # then a subset is known by the one index that it leaves out
-    index = distinct_indices(50_000, b, n, generator(2)).numpy()
-    left_out = n * (n - 1) // 2 - index.sum(1)
-    counts = np.bincount(left_out, minlength=n)
-    p = stats.chisquare(counts).pvalue
-    assert len(counts) == n
-    assert p > RARE, f"b = {b}: indices left out {counts.min()} to {counts.max()} times, p = {p:.2g}, allowed {RARE}"
 
 
 def test_batches_with_replacement_are_uniform_pairs():

@@ -134,7 +134,9 @@ def test_growth_rate_intervals_cover():
     covered = np.mean([rate.low <= truth <= rate.high for rate in found])
     # 300 repeats at 95% cover 92 to 98% but for 1.3% of seeds.
     assert 0.92 <= covered <= 0.98, f"95% intervals cover 2 ln(1 + ηλ) in {covered:.1%} of {repeats} repeats"
-    assert all(rate.reliable for rate in found), next(rate.reason for rate in found if not rate.reliable)
+    # Over four seeds 2 of 1200 were called unreliable; at that rate more than 3 of 300 are in 0.2% of seeds.
+    doubted = [rate.reason for rate in found if not rate.reliable]
+    assert len(doubted) <= 3, f"{len(doubted)} of {repeats} are called unreliable, the first for: {doubted[0]}"
 
 
 # Batch gradient descent: no noise but a start off the saddle, or rounding.

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from escape.estimate.base import check_level, lonely, quantile
-from escape.estimate.moments import share_reason, shares, squares
+from escape.estimate.base import check_level, quantile
+from escape.estimate.moments import share_reason
 from escape.estimate.recursion import (
     Means,
     drift_reason,
@@ -18,6 +18,7 @@ from escape.estimate.recursion import (
     log_factor,
     longest_growth,
 )
+from escape.estimate.streamed import PowerSums, read_values
 
 FEWEST = 5  # recorded steps in a window to be believed
 
@@ -46,7 +47,7 @@ class GrowthRate(NamedTuple):
 
 
 def growth_rate(
-    values: ArrayLike,
+    values: ArrayLike | PowerSums,
     step: ArrayLike,
     window: tuple[int, int] | None = None,
     level: float = 0.95,
@@ -62,8 +63,8 @@ def growth_rate(
 
     Parameters
     ----------
-    values : array_like, shape (t, c)
-        x at t recorded steps of c chains, NaN once diverged.
+    values : array_like, shape (t, c), or power sums
+        x at t recorded steps of c chains, NaN once diverged; or an observable of `simulate(…, reduce=True)`.
     step : array_like, shape (t,)
         The recorded steps, evenly spaced and increasing.
     window : (int, int), optional
@@ -75,14 +76,15 @@ def growth_rate(
     level : float
         Confidence of the interval.
     groups : int
-        Groups of chains of the jackknife; at most the number of chains is used.
+        Groups of chains of the jackknife; at most the number of chains is used, and of power sums, whose groups are of
+        neighbouring blocks, at most the number of blocks.
 
     Returns
     -------
     GrowthRate
         Per step. Unreliable when the window spans fewer than 5 recorded steps or growth under a factor e, when one
-        chain holds over 5% of the sum in it, or when its two halves disagree. Identical chains give an interval of no
-        width.
+        chain holds over 5% of the sum in it, or when its two halves disagree; from power sums, when there are under
+        8 groups, and without an interval when there is one. Identical chains give an interval of no width.
 
     Raises
     ------
@@ -94,12 +96,13 @@ def growth_rate(
     Source: the recursion is exact algebra for a linear chain; weights for martingale errors as in Wei 1985, "Asymptotic
     properties of least-squares estimates in stochastic regression models", Annals of Statistics 13:1498.
     """
-    level, square, step = check_level(level), squares(values), _check_step(step, values)
+    level, whole = check_level(level), read_values(values)
+    step = _check_step(step, whole.steps)
     if int(groups) != groups or groups < 2:
         raise ValueError(f"groups is {groups!r}; it must be a whole number of at least 2")
-    usable = np.isfinite(square).all(axis=1)
+    usable = whole.finite
     count = len(usable) if usable.all() else int(usable.argmin())
-    means = leave_out(square[:count], int(groups)) if count else None
+    means = leave_out(whole.between(0, count), int(groups)) if count else None
     if window is not None:
         first, last = _check_window(window, step, count)
     elif count >= 3 and means.mean[:, 0].any():
@@ -107,33 +110,32 @@ def growth_rate(
     else:
         reason = f"{count} recorded steps with every chain finite, and not all zero, where 3 are needed"
         return GrowthRate(np.nan, np.nan, np.nan, False, reason, (int(step[0]), int(step[max(count - 1, 0)])))
-    part = Means(means.square[first : last + 1], means.mean[first : last + 1], means.sizes)
-    return _judge(part, step[first : last + 1], level)
+    return _judge(means.between(first, last + 1), step[first : last + 1], level)
 
 
 def _judge(part: Means, step: NDArray, level: float) -> GrowthRate:
     """Fit the rate in the window and say what speaks against it."""
-    chains, spacing = part.square.shape[1], step[1] - step[0]
+    chains, spacing = part.held.chains, step[1] - step[0]
     weights = error_weights(part)
     rates = log_factor(factors(part.mean, weights)) / spacing
     value, error = float(rates[0]), float(part.error(rates))
     width = quantile(level, len(part.sizes)) * error
     grown = part.mean[-1, 0] / part.mean[0, 0] if part.mean[0, 0] else np.inf
     reasons = [
-        lonely(chains),
+        part.held.group_reason(len(part.sizes)),
         f"the window holds {len(step)} recorded steps, fewer than {FEWEST}" if len(step) < FEWEST else "",
         f"the mean square grows by a factor {grown:.3g} in the window, under e" if not grown >= np.e else "",
         "" if value * (step[-1] - step[0]) >= 1 else f"the rate {value:.3g} makes a factor under e of the window",
-        share_reason(shares(part.square), chains, "step", step),
+        share_reason(part.held.square_share, chains, "step", step),
         drift_reason(part, weights, spacing),
     ]
     reason = "; ".join(text for text in reasons if text)
     return GrowthRate(value, value - width, value + width, not reason, reason, (int(step[0]), int(step[-1])))
 
 
-def _check_step(step: ArrayLike, values: ArrayLike) -> NDArray:
+def _check_step(step: ArrayLike, rows: int) -> NDArray:
     """Return the recorded steps (t,), evenly spaced and increasing."""
-    step, rows = np.asarray(step), np.shape(values)[0]
+    step = np.asarray(step)
     if step.shape != (rows,) or rows < 2 or step.dtype.kind not in "fiu":
         raise ValueError(f"step has shape {step.shape} for {rows} rows; there must be one step a row, and at least 2")
     gaps = np.diff(step.astype(np.float64))

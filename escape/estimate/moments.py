@@ -1,39 +1,20 @@
-"""Mean squares over chains, step by step, and whether a few chains decide them."""
+"""Means and mean squares over chains, step by step, and whether a few chains decide them.
+
+"Power sums" below are an observable of `simulate(…, reduce=True)` as it stands in the result, or a `PowerSums`.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from escape.estimate.base import (
-    SHARE_LIMIT,
-    Estimate,
-    check_level,
-    check_values,
-    judged,
-    log_interval,
-    lonely,
-    mean_error,
-    quantile,
-)
+from escape.estimate.base import SHARE_LIMIT, Estimate, check_level, judged, log_interval, lonely, quantile
+from escape.estimate.streamed import PowerSums, read_values
 
 
-def squares(values: ArrayLike) -> NDArray:
-    """Return the squares (t, c); a value too large to square becomes infinite, which the callers report."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return check_values(values) ** 2
-
-
-def shares(square: NDArray) -> NDArray:
-    """Return the largest share (t,) of the sum of `square` (t, c); equal chains, zeros too, hold 1/c each."""
-    top = square.max(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # Divided by the largest first, the sum cannot overflow.
-        share = 1 / (square / top[:, None]).sum(axis=1)
-    return np.where(top == 0, 1 / square.shape[1], share)
-
-
-def share_reason(share: NDArray, chains: int, where: str = "recorded step", labels: NDArray | None = None) -> str:
+def share_reason(
+    share: NDArray, chains: int, where: str = "recorded step", labels: NDArray | None = None, parts: str = "squares"
+) -> str:
     """Return the reason against means that one chain decides, with the worst share and where it began; else empty.
 
     Chains that are all equal hold 1/c each: nobody dominates, however few they are.
@@ -43,19 +24,46 @@ def share_reason(share: NDArray, chains: int, where: str = "recorded step", labe
         return ""
     labels = np.arange(len(share)) if labels is None else labels
     worst, since = share[bad].max(), labels[bad][0]
-    return f"one chain holds up to {worst:.1%} of the sum of squares, over {SHARE_LIMIT:.0%} from {where} {since}"
+    return f"one chain holds up to {worst:.1%} of the sum of {parts}, over {SHARE_LIMIT:.0%} from {where} {since}"
 
 
-def finite_reason(square: NDArray) -> str:
-    """Return the reason against means over chains of which some are not finite; else empty."""
-    bad = ~np.isfinite(square)
-    if not bad.any():
-        return ""
-    chains, since = bad.any(axis=0), bad.any(axis=1).argmax()
-    return f"{chains.sum()} of {len(chains)} chains not finite from recorded step {since}"
+def mean(values: ArrayLike | PowerSums, level: float = 0.95) -> Estimate:
+    """Mean over chains at each recorded step, with its interval: of a loss, say, or of a squared distance.
+
+    m_t = (1/c) sum_i x_{t,i} with the Student interval.
+
+    Parameters
+    ----------
+    values : array_like, shape (t, c), or power sums
+        x at t recorded steps of c chains. Steps at which a chain is NaN have no value.
+    level : float
+        Confidence of the interval at each step separately.
+
+    Returns
+    -------
+    Estimate
+        Arrays (t,) in the units of x. Unreliable where one chain holds over 5% of the sum of |x| at any step, or is not
+        finite.
+
+    Raises
+    ------
+    ValueError
+        When `values` is neither real and of shape (t, c) nor power sums, or `level` not in (0, 1).
+
+    Notes
+    -----
+    Source: elementary; the share as for `mean_square`.
+    """
+    level, held = check_level(level), read_values(values)
+    chains, (value, error) = held.chains, held.mean
+    finite = np.isfinite(value)
+    value, width = np.where(finite, value, np.nan), np.where(finite, quantile(level, chains) * error, np.nan)
+    share = share_reason(held.magnitude_share, chains, parts="magnitudes")
+    reasons = [held.finite_reason(squared=False), share, lonely(chains)]
+    return judged(value, value - width, value + width, reasons)
 
 
-def mean_square(values: ArrayLike, level: float = 0.95) -> Estimate:
+def mean_square(values: ArrayLike | PowerSums, level: float = 0.95) -> Estimate:
     """Mean square over chains at each recorded step, with its interval.
 
     m_t = (1/c) sum_i x_{t,i}^2, between m_t exp(-z e_t / m_t) and m_t exp(+z e_t / m_t), where e_t is the standard
@@ -64,7 +72,7 @@ def mean_square(values: ArrayLike, level: float = 0.95) -> Estimate:
 
     Parameters
     ----------
-    values : array_like, shape (t, c)
+    values : array_like, shape (t, c), or power sums
         x at t recorded steps of c chains. A chain that diverged is NaN; its steps then have no value, because a mean
         over the chains that are left would be another quantity.
     level : float
@@ -79,31 +87,30 @@ def mean_square(values: ArrayLike, level: float = 0.95) -> Estimate:
     Raises
     ------
     ValueError
-        When `values` is not real and of shape (t, c), or `level` not in (0, 1).
+        When `values` is neither real and of shape (t, c) nor power sums, or `level` not in (0, 1).
 
     Notes
     -----
     Source: the delta method; the share is the inverse participation ratio of random-energy freezing (Derrida 1981,
     Physical Review B 24:2613).
     """
-    level, square = check_level(level), squares(values)
-    chains = square.shape[1]
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, error = square.mean(axis=1), mean_error(square)
-        error = np.where(np.isfinite(mean), error, np.nan)
-        mean = np.where(np.isfinite(mean), mean, np.nan)
+    level, held = check_level(level), read_values(values)
+    chains, (mean, error) = held.chains, held.mean_square
+    finite = np.isfinite(mean)
+    mean, error = np.where(finite, mean, np.nan), np.where(finite, error, np.nan)
     low, high = log_interval(mean, error, quantile(level, chains))
-    return judged(mean, low, high, [finite_reason(square), share_reason(shares(square), chains), lonely(chains)])
+    reasons = [held.finite_reason(), share_reason(held.square_share, chains), lonely(chains)]
+    return judged(mean, low, high, reasons)
 
 
-def mean_square_standard_error(values: ArrayLike) -> NDArray:
+def mean_square_standard_error(values: ArrayLike | PowerSums) -> NDArray:
     """Standard error of the mean square over chains at each recorded step.
 
     e_t = sqrt(sum_i (x_{t,i}^2 - m_t)^2 / (c (c - 1))).
 
     Parameters
     ----------
-    values : array_like, shape (t, c)
+    values : array_like, shape (t, c), or power sums
         x at t recorded steps of c chains.
 
     Returns
@@ -114,17 +121,16 @@ def mean_square_standard_error(values: ArrayLike) -> NDArray:
     Raises
     ------
     ValueError
-        When `values` is not real and of shape (t, c).
+        When `values` is neither real and of shape (t, c) nor power sums.
 
     Notes
     -----
     Source: elementary; with heavy tails it is itself decided by few chains, see `largest_share`.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        return mean_error(squares(values))
+    return read_values(values).mean_square[1]
 
 
-def mean_log_square(values: ArrayLike, level: float = 0.95) -> Estimate:
+def mean_log_square(values: ArrayLike | PowerSums, level: float = 0.95) -> Estimate:
     """Mean of the logarithm of the square over chains: the growth of a typical chain.
 
     (1/c) sum_i ln x_{t,i}^2 with the Student interval. It lies below ln of the mean square (Jensen), far below where
@@ -132,7 +138,7 @@ def mean_log_square(values: ArrayLike, level: float = 0.95) -> Estimate:
 
     Parameters
     ----------
-    values : array_like, shape (t, c)
+    values : array_like, shape (t, c), or power sums
         x at t recorded steps of c chains.
     level : float
         Confidence of the interval at each step separately.
@@ -145,28 +151,21 @@ def mean_log_square(values: ArrayLike, level: float = 0.95) -> Estimate:
     Raises
     ------
     ValueError
-        When `values` is not real and of shape (t, c), or `level` not in (0, 1).
+        When `values` is neither real and of shape (t, c) nor power sums, or `level` not in (0, 1).
 
     Notes
     -----
     Source: elementary; the Lyapunov exponent is half its slope (Furstenberg and Kesten 1960, Annals of Mathematical
     Statistics 31:457).
     """
-    level, array = check_level(level), check_values(values)
-    chains = array.shape[1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = 2 * np.log(np.abs(array))  # not ln of the square, which under- and overflows twice as soon
-        logs[np.isposinf(logs)] = np.nan
-        mean, width = logs.mean(axis=1), quantile(level, chains) * mean_error(logs)
-    zeros = np.isneginf(logs)
-    width[np.isneginf(mean)] = 0.0
-    since = zeros.any(axis=1).argmax()
-    collapsed = f"{zeros.any(axis=0).sum()} of {chains} chains exactly zero, first at recorded step {since}"
-    reasons = [finite_reason(array), collapsed if zeros.any() else "", lonely(chains)]
+    level, held = check_level(level), read_values(values)
+    chains, (mean, error) = held.chains, held.mean_log_square
+    width = np.where(np.isneginf(mean), 0.0, quantile(level, chains) * error)
+    reasons = [held.finite_reason(squared=False), held.zero_reason, lonely(chains)]
     return judged(mean, mean - width, mean + width, reasons)
 
 
-def largest_share(values: ArrayLike) -> NDArray:
+def largest_share(values: ArrayLike | PowerSums) -> NDArray:
     """Largest share of the sum of squares that one chain holds, at each recorded step.
 
     max_i x_i^2 / sum_i x_i^2: 1/c for equal chains, about 2 ln(c)/c for Gaussian ones, of order 1 once a mean over c
@@ -174,7 +173,7 @@ def largest_share(values: ArrayLike) -> NDArray:
 
     Parameters
     ----------
-    values : array_like, shape (t, c)
+    values : array_like, shape (t, c), or power sums
         x at t recorded steps of c chains.
 
     Returns
@@ -185,23 +184,23 @@ def largest_share(values: ArrayLike) -> NDArray:
     Raises
     ------
     ValueError
-        When `values` is not real and of shape (t, c).
+        When `values` is neither real and of shape (t, c) nor power sums.
 
     Notes
     -----
     Source: Derrida 1981, Physical Review B 24:2613 (freezing in the random-energy model).
     """
-    return shares(squares(values))
+    return read_values(values).square_share
 
 
-def effective_chains(values: ArrayLike) -> NDArray:
+def effective_chains(values: ArrayLike | PowerSums) -> NDArray:
     """Number of chains that carry the mean square, at each recorded step.
 
     (sum_i x_i^2)^2 / sum_i x_i^4: c for equal chains, about c/3 for Gaussian ones, near 1 when one chain holds the sum.
 
     Parameters
     ----------
-    values : array_like, shape (t, c)
+    values : array_like, shape (t, c), or power sums
         x at t recorded steps of c chains.
 
     Returns
@@ -212,15 +211,10 @@ def effective_chains(values: ArrayLike) -> NDArray:
     Raises
     ------
     ValueError
-        When `values` is not real and of shape (t, c).
+        When `values` is neither real and of shape (t, c) nor power sums.
 
     Notes
     -----
     Source: Kish 1965, "Survey Sampling" (effective sample size of weights).
     """
-    square = squares(values)
-    top = square.max(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = square / top[:, None]
-        count = relative.sum(axis=1) ** 2 / (relative**2).sum(axis=1)
-    return np.where(top == 0, float(square.shape[1]), count)
+    return read_values(values).effective

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from escape.estimate.base import group_starts, jackknife_error
+from escape.estimate.base import jackknife_error
+from escape.estimate.streamed import PowerSums
+from escape.estimate.values import FullValues
 
 DISCERNIBLE = 3.0  # standard errors by which the mean square must have grown where the window begins
 BREAK = 5.0  # standard errors by which the growth must have fallen where it is said to saturate
@@ -19,24 +21,25 @@ RETREAT = 10.0  # the factor in the mean square that the window keeps from a bre
 class Means(NamedTuple):
     """Mean squares: all chains in the first column, then each group of chains left out."""
 
-    square: NDArray  # (t, c)
+    held: FullValues | PowerSums  # what they are the means of, at t recorded steps
     mean: NDArray  # (t, 1 + g)
     sizes: NDArray  # (g,)
+
+    def between(self, first: int, stop: int) -> Means:
+        """Return the same at the recorded steps first .. stop - 1 alone."""
+        return Means(self.held.between(first, stop), self.mean[first:stop], self.sizes)
 
     def error(self, statistic: NDArray) -> NDArray:
         """Return the jackknife standard error (...) of a statistic (..., 1 + g)."""
         return jackknife_error(statistic[..., 0], statistic[..., 1:], self.sizes)
 
 
-def leave_out(square: NDArray, groups: int) -> Means:
-    """Average the squares (t, c) over all chains, and over all but each group."""
-    chains = square.shape[1]
-    starts = group_starts(chains, min(groups, chains))
-    sizes = np.diff(np.append(starts, chains))
-    sums = np.add.reduceat(square, starts, axis=1)
+def leave_out(held: FullValues | PowerSums, groups: int) -> Means:
+    """Average the squares over all chains, and over all but each group."""
+    sums, sizes = held.grouped(groups)
     total = sums.sum(axis=1, keepdims=True)
-    left_out = (total - sums) / (chains - sizes) if chains > 1 else total
-    return Means(square, np.concatenate([total / chains, left_out], axis=1), sizes)
+    left_out = (total - sums) / (held.chains - sizes) if len(sizes) > 1 else total / held.chains
+    return Means(held, np.concatenate([total / held.chains, left_out], axis=1), sizes)
 
 
 def _sums(mean: NDArray, weights: NDArray) -> NDArray:
@@ -77,10 +80,9 @@ def error_weights(part: Means) -> NDArray:
     """Return the inverse of the modelled variance (t - 1,) of the recursion's errors."""
     mean = part.mean[:, 0]
     factor = factors(part.mean, _plain_weights(mean))[0]
-    spread = (part.square[1:] - factor * part.square[:-1]).var(axis=1)
-    fourth = (part.square**2).mean(axis=1)
-    # Rounding alone leaves about 1e-16 of the mean: below that there is no spread to model.
-    floor = 1e-28 * (fourth[1:] + fourth[:-1])
+    spread, fourth = part.held.spread(factor), part.held.fourth
+    # Below what rounding alone leaves there is no spread to model.
+    floor = part.held.rounding * (fourth[1:] + fourth[:-1])
     if not np.isfinite(factor) or not (floor > 0).all() or not (spread > floor).all():
         return _plain_weights(mean)
     # In units of the measured spread, so that late steps with their large squares do not alone decide p and q.
@@ -104,7 +106,7 @@ def longest_growth(means: Means) -> tuple[int, int]:
         return 0, len(mean) - 1
     best, window, first = -np.inf, (0, 0), begin
     while begin < len(mean) - 2:
-        stop = _break(Means(means.square[begin:], means.mean[begin:], means.sizes))
+        stop = _break(means.between(begin, len(mean)))
         last = len(mean) - 1
         if stop is not None:
             below = np.flatnonzero(mean[begin : begin + stop + 1] <= mean[begin + stop] / RETREAT)

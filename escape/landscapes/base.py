@@ -2,15 +2,17 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from typing import ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad, hessian, vmap
 
+from escape.landscapes.batches import batch_sum
 from escape.landscapes.critical_point import CriticalPoint
+from escape.landscapes.lifting import Lifted, LiftedFunctions
 
 # The largest temporary of a lifted call, in numbers: larger batches are worked through in slices.
 _SLICE = 1 << 22
@@ -82,8 +84,9 @@ class Landscape(ABC):
         if x.ndim == 1:
             return self.loss(x[None])[0]
         if self.affine:
-            return vmap(self.sample_loss, (0, None))(x, self.mean_sample)
-        return self._over_samples(lambda x, part: vmap(vmap(self.sample_loss, (None, 0)), (0, None))(x, part), x)
+            return self._lifted("loss", self.sample_loss, (0, None))(x, self.mean_sample)
+        losses = self._lifted("losses", vmap(self.sample_loss, (None, 0)), (0, None))
+        return sum(losses(x, self.samples[rows]).sum(-1) for rows in self._slices(x.numel())) / self.n
 
     def gradient(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """Mean of ∇f_i over a batch of each point's own, or over all samples.
@@ -114,13 +117,14 @@ class Landscape(ABC):
             return weights @ vmap(self.sample_gradient, (None, 0))(x, part)
 
         total = torch.zeros_like(x)
+        lifted = self._lifted("weighted gradient", one, (0, 0, None))
         for rows in self._slices(x.numel()):
-            total = total + vmap(one, (0, 0, None))(x, weights[:, rows], self.samples[rows])
+            total = total + lifted(x, weights[:, rows], self.samples[rows])
         return total
 
     def gradient_at_sample(self, x: Tensor, sample: Tensor) -> Tensor:
         """∇f_i(x) with every point's own sample: x (c, d), sample (c, k) -> (c, d)."""
-        return vmap(self.sample_gradient)(x, sample)
+        return self._lifted("gradient", self.sample_gradient, (0, 0))(x, sample)
 
     def hessian(self, x: Tensor) -> Tensor:
         """Hessian of f at one point: (d,) -> (d, d)."""
@@ -203,11 +207,23 @@ class Landscape(ABC):
         varies = std > 1e-12 * self.samples.double().abs().amax(0)
         # Columns to one scale first: small noise in one of them is then not lost beside large noise in another.
         scaled = centred[:, varies] / std[varies]
-        values, vectors = torch.linalg.eigh(scaled.T @ scaled / self.n)
+        correlation = scaled.T @ scaled / self.n
+        rounding = max(1e-12, 4 * torch.finfo(self.samples.dtype).eps)
+        if torch.allclose(correlation, torch.eye(len(correlation)).to(correlation), rtol=0, atol=rounding):
+            # Uncorrelated columns: a diagonal root, by which nothing need be multiplied but columns with columns.
+            return torch.diag(std).to(self.samples.dtype)[:, varies].contiguous()
+        values, vectors = torch.linalg.eigh(correlation)
         keep = values > 1e-12 * values.amax() if len(values) else values > 0
         root = self.samples.new_zeros(self.samples.shape[1], int(keep.sum()), dtype=torch.float64)
         root[varies] = std[varies, None] * vectors[:, keep] * values[keep].sqrt()
         return root.to(self.samples.dtype).contiguous()
+
+    @cached_property
+    def diagonal_root(self) -> Tensor | None:
+        """Diagonal (k,) of `sample_root` where it is diagonal, else None."""
+        root = self.sample_root
+        square = root.shape[0] == root.shape[1]
+        return root.diagonal().clone() if square and torch.equal(root, torch.diag(root.diagonal())) else None
 
     def constant_trace(self, dimension: int) -> float:
         """Tr C in d dimensions, where the covariance is the same at every point."""
@@ -224,32 +240,37 @@ class Landscape(ABC):
         return (column.expand(chains, -1) for column in self.sample_root.T)
 
     def _mean_of(self, index: Tensor) -> Tensor:
-        """Mean sample of each batch, (c, b) -> (c, k), without materialising (c, b, k)."""
+        """Mean sample of each batch, (c, b) -> (c, k)."""
         if index.shape[1] == 1:
-            return self.samples[index[:, 0]]
-        # mode="sum" and a division: mode="mean" is a slow path of the same kernel.
-        return F.embedding_bag(index, self.samples, mode="sum") / index.shape[1]
+            return self.samples.index_select(0, index[:, 0])
+        return batch_sum(self.samples, index).mul_(1.0 / index.shape[1])
 
     def _batch_gradient(self, x: Tensor, index: Tensor) -> Tensor:
         """Mean gradient of a batch where nothing is known of the samples' role: x (c, d), index (c, b)."""
         width = max(1, _SLICE // max(1, x.numel()))
+        gradients = self._lifted("batch gradients", vmap(self.sample_gradient, (None, 0)), (0, 0))
         total = torch.zeros_like(x)
         for part in index.split(width, dim=1):
             # The sample is gathered here: indexing a captured tensor inside vmap is not possible.
-            total = total + vmap(vmap(self.sample_gradient, (None, 0)))(x, self.samples[part]).sum(1)
+            total = total + gradients(x, self.samples[part]).sum(1)
         return total / index.shape[1]
 
     def _full_gradient(self, x: Tensor) -> Tensor:
-        one = vmap(vmap(self.sample_gradient, (None, 0)), (0, None))
+        gradients = self._lifted("full gradients", vmap(self.sample_gradient, (None, 0)), (0, None))
         total = torch.zeros_like(x)
         for rows in self._slices(x.numel()):
-            total = total + one(x, self.samples[rows]).sum(1)
+            total = total + gradients(x, self.samples[rows]).sum(1)
         return total / self.n
+
+    def _lifted(self, name: str, function: Callable, in_dims: tuple) -> Lifted:
+        """Lift a function, once."""
+        return self._lifted_functions.get_or_lift(name, function, in_dims)
+
+    @cached_property
+    def _lifted_functions(self) -> LiftedFunctions:
+        return LiftedFunctions()
 
     def _slices(self, width: int):
         """Slices of the sample axis that keep a temporary of `width` numbers per sample within bounds."""
         size = max(1, _SLICE // max(1, width))
         return [slice(first, first + size) for first in range(0, self.n, size)]
-
-    def _over_samples(self, function, x: Tensor) -> Tensor:
-        return sum(function(x, self.samples[rows]).sum(-1) for rows in self._slices(x.numel())) / self.n

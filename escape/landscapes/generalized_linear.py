@@ -1,13 +1,13 @@
 """Terms that see the point through one score, so that a batch gradient is a weighted sum of rows."""
 
 from abc import abstractmethod
+from functools import cached_property
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad, vmap
 
 from escape.landscapes.base import Landscape
+from escape.landscapes.batches import batch_scores, batch_sum
 
 
 class GeneralizedLinear(Landscape):
@@ -46,36 +46,40 @@ class GeneralizedLinear(Landscape):
 
     def weighted_gradient(self, x: Tensor, weights: Tensor) -> Tensor:
         """Σ_i w_i ∇f_i(x): x (c, d), weights (c, n) -> (c, d), by two matrix products."""
-        features, targets = self.samples[:, : x.shape[1]], self.samples[:, x.shape[1] :]
-        slopes = self._slopes(x @ features.T, targets)
-        return weights.sum(1, keepdim=True) * vmap(self.common_gradient)(x) + (weights * slopes) @ features
+        features, targets = self._features_and_targets(x.shape[1])
+        slopes = self._score_slopes(x @ features.T, targets)
+        return weights.sum(1, keepdim=True) * self._common_gradients(x) + (weights * slopes) @ features
 
     def noise_trace(self, x: Tensor) -> Tensor:
         """Tr C(x) = (1/n) Σ ℓ'_i² ‖z_i‖² − ‖(1/n) Σ ℓ'_i z_i‖²: (c, d) -> (c,)."""
-        features, targets = self.samples[:, : x.shape[1]], self.samples[:, x.shape[1] :]
-        slopes = self._slopes(x @ features.T, targets)
+        features, targets = self._features_and_targets(x.shape[1])
+        slopes = self._score_slopes(x @ features.T, targets)
         return (slopes**2) @ (features**2).sum(1) / self.n - ((slopes @ features / self.n) ** 2).sum(1)
 
-    def _slopes(self, scores: Tensor, targets: Tensor) -> Tensor:
+    def _features_and_targets(self, d: int) -> tuple[Tensor, Tensor]:
+        """Features (n, d) and targets (n, k − d), each in one piece of memory."""
+        if d not in self._split:
+            self._split[d] = self.samples[:, :d].contiguous(), self.samples[:, d:].contiguous()
+        return self._split[d]
+
+    @cached_property
+    def _split(self) -> dict[int, tuple[Tensor, Tensor]]:
+        return {}
+
+    def _common_gradients(self, x: Tensor) -> Tensor:
+        return self._lifted("common gradient", self.common_gradient, (0,))(x)
+
+    def _score_slopes(self, scores: Tensor, targets: Tensor) -> Tensor:
         """ℓ' of every score of every point: scores (c, m), targets (m, k − d) shared or (c, m, k − d) -> (c, m)."""
+        shared = targets.ndim == 2
         inner = vmap(self.score_slope)
-        return vmap(inner, (0, None if targets.ndim == 2 else 0))(scores, targets)
+        return self._lifted(f"slopes {shared}", inner, (0, None if shared else 0))(scores, targets)
 
     def _full_gradient(self, x: Tensor) -> Tensor:
-        features, targets = self.samples[:, : x.shape[1]], self.samples[:, x.shape[1] :]
-        return vmap(self.common_gradient)(x) + self._slopes(x @ features.T, targets) @ features / self.n
+        features, targets = self._features_and_targets(x.shape[1])
+        return self._common_gradients(x) + self._score_slopes(x @ features.T, targets) @ features / self.n
 
     def _batch_gradient(self, x: Tensor, index: Tensor) -> Tensor:
-        d = x.shape[1]
-        b = index.shape[1]
-        features, targets = self.samples[:, :d].contiguous(), self.samples[:, d:]
-        if b * 16 < self.n:
-            # A small batch: its own rows are fewer bytes than the scores of all samples.
-            rows = features[index]
-            scores = torch.bmm(rows, x[:, :, None])[:, :, 0]
-            slopes = self._slopes(scores, targets[index])
-            return vmap(self.common_gradient)(x) + torch.bmm(slopes[:, None, :], rows)[:, 0] / b
-        scores = (x @ features.T).gather(1, index)
-        slopes = self._slopes(scores, targets[index])
-        total = F.embedding_bag(index, features, mode="sum", per_sample_weights=slopes)
-        return vmap(self.common_gradient)(x) + total / b
+        features, targets = self._features_and_targets(x.shape[1])
+        slopes = self._score_slopes(batch_scores(x, features, index), targets[index])
+        return self._common_gradients(x) + batch_sum(features, index, slopes).mul_(1.0 / index.shape[1])

@@ -161,7 +161,7 @@ class QuadraticSaddle(Landscape):
     def sample_gradient(self, x: Tensor, sample: Tensor) -> Tensor:
         """Q (h ∘ Qᵀx) + g."""
         h, g = self._parts(sample)
-        return h * x + g if self.basis is None else self.basis @ (h * (self.basis.T @ x)) + g
+        return torch.addcmul(g, h, x) if self.basis is None else self.basis @ (h * (self.basis.T @ x)) + g
 
     def critical_points(self) -> tuple[CriticalPoint, ...]:
         """The origin."""

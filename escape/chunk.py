@@ -1,0 +1,158 @@
+"""A few steps of all chains of a block at once, and who left during them.
+
+Chains move freely through a chunk and are looked at afterwards: no step then waits to hear whether anybody left, and
+the whole chunk can be compiled as one graph. Where a number stops being finite, or the landscape cannot be evaluated
+where a chain has gone after it left, the chunk is done again step by step, every chain stopped where it left.
+"""
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from escape.landscapes.base import Landscape
+from escape.optimizers import Optimizer
+from escape.oracles import Oracle
+
+
+class Interrupted(Exception):
+    """A block was told to stop."""
+
+
+class Moves(NamedTuple):
+    """How chains move: what `simulate` was given of it."""
+
+    landscape: Landscape
+    oracle: Oracle
+    optimizer: Optimizer
+    until: Callable[[Tensor], Tensor] | None
+
+
+class Chunk(NamedTuple):
+    """What became of c chains within m steps.
+
+    `states` are those after each step, None where nobody asked and nobody can leave; of a chain that left, only the
+    ones up to then mean something. `when` (c,) counts the steps before the one at which a chain left or was lost, m
+    where it did neither; `lost` (c,) marks the latter. Both are None where nobody left.
+    """
+
+    states: list[tuple | None]
+    when: Tensor | None
+    lost: Tensor | None
+
+
+def run_chunk(
+    moves: Moves,
+    state: NamedTuple,
+    live: Tensor | None,
+    draws: tuple[Tensor | None, Tensor | None],
+    span: tuple[int, int],
+    stop: threading.Event | None,
+    compiled: bool,
+    every: int,
+) -> Chunk:
+    """Move chains through the steps `span` = (first, last), by draws (m or more, c, …) of the oracle and the optimizer.
+
+    Parameters
+    ----------
+    moves, state
+        How they move, and where from.
+    live : Tensor (c,), bool, or None
+        Rows that are chains still on their way; None: all. What becomes of the others does not matter.
+    draws, span
+        The randomness of the chunk, and which steps it is for.
+    stop : threading.Event or None
+        Once set, `Interrupted` is raised before the next step, or the next chunk if compiled.
+    compiled : bool
+        Whether the chunk runs as one compiled graph.
+    every : int
+        States are wanted after steps 0, every, 2 every and so on, and the last.
+    """
+    if stop is not None and stop.is_set():
+        raise Interrupted
+    steps = span[1] - span[0]
+    # Where a chain leaves, any of the states may be its last. A state that nobody wants makes room in the cache.
+    keep = [moves.until is not None or (span[0] + 1 + i) % every == 0 for i in range(steps - 1)] + [True]
+    try:
+        if compiled:
+            states, hits, total = _compiled()(moves, state, *draws, span[0], keep, None)
+        else:
+            states, hits, total = _freely(moves, state, *draws, span[0], keep, stop)
+    except (RuntimeError, ValueError, IndexError, ArithmeticError):
+        # Perhaps only because a chain went on after it had left; if not, the error comes again and is let through.
+        if moves.until is None:
+            raise
+        return _carefully(moves, state, live, draws, span, stop)
+    if not bool(torch.isfinite(total)):
+        return _carefully(moves, state, live, draws, span, stop)
+    if hits is None:
+        return Chunk(states, None, None)
+    left = hits if live is None else hits & live
+    if not bool(left.any()):
+        return Chunk(states, None, None)
+    when = torch.where(left.any(0), left.int().argmax(0), len(states))
+    return Chunk(states, when, torch.zeros_like(when, dtype=torch.bool))
+
+
+def _freely(moves: Moves, state, draws, kicks, first: int, keep: list[bool], stop):
+    """All steps without looking: states, where the exit holds (m, c), and a sum that is finite only if all states are.
+
+    A sum of finite numbers may overflow; that costs a second, careful look and nothing else.
+    """
+    states, hits = [], []
+    total = state.x.new_zeros(())
+    for i, kept in enumerate(keep):
+        if stop is not None and stop.is_set():
+            raise Interrupted
+        state = _step(moves, state, draws, kicks, first, i)
+        states.append(state if kept else None)
+        total = total + state.x.sum()
+        if moves.until is not None:
+            hits.append(moves.until(state.x))
+    return states, torch.stack(hits) if hits else None, total
+
+
+def _carefully(moves: Moves, state, live: Tensor | None, draws, span: tuple[int, int], stop) -> Chunk:
+    """Take the same steps, every chain stopped at the first at which it leaves or is lost."""
+    x = state.x
+    alive = torch.ones(len(x), dtype=torch.bool, device=x.device) if live is None else live
+    steps = span[1] - span[0]
+    when = torch.full((len(x),), steps, device=x.device)
+    lost = torch.zeros_like(alive)
+    states = []
+    for i in range(steps):
+        if stop is not None and stop.is_set():
+            raise Interrupted
+        new = _step(moves, state, *draws, span[0], i)
+        pairs = zip(new, state, strict=True)
+        state = type(new)(*(torch.where(_wide(alive, leaf), leaf, old) for leaf, old in pairs))
+        states.append(state)
+        gone = alive & ~torch.isfinite(state.x).all(-1)
+        lost = lost | gone
+        if moves.until is not None:
+            gone = gone | (alive & moves.until(state.x))
+        when = torch.where(gone, i, when)
+        alive = alive & ~gone
+    return Chunk(states, when, lost)
+
+
+def _step(moves: Moves, state, draws: Tensor | None, kicks: Tensor | None, first: int, i: int):
+    """One step of all chains: pure."""
+    landscape = moves.landscape
+    gradient = moves.oracle.gradient(landscape, state.x, None if draws is None else draws[i])
+    new = moves.optimizer.step(state, gradient, None if kicks is None else kicks[i], first + i)
+    return new._replace(x=landscape.retract(new.x))
+
+
+@functools.cache
+def _compiled():
+    """Compile the chunk, once, and only when somebody asks: the compiler alone takes seconds to import."""
+    return torch.compile(_freely, fullgraph=True)
+
+
+def _wide(mask: Tensor, leaf: Tensor) -> Tensor:
+    """A mask (c,) shaped to select rows of a leaf (c, …)."""
+    return mask.view(-1, *([1] * (leaf.ndim - 1)))

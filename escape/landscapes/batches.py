@@ -1,0 +1,60 @@
+"""Sums over batches of rows, without ever holding (chains, batch, k) numbers.
+
+On a CPU with MKL, batches are rows of a sparse matrix: torch's compressed-row kernels take a fourteenth of the time of
+an embedding bag in double precision, and of a gather with a batched product for scores. Each row of a result is summed
+by itself, so that it does not depend on which chains stand beside it.
+"""
+
+import warnings
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# All scores by one matrix product take less time than those of the batch alone once b exceeds this share of n.
+_DENSE = 1 / 6
+_MKL = torch.backends.mkl.is_available()
+
+
+def batch_sum(rows: Tensor, index: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Σ_j w_j rows[index_j] for every batch: rows (n, k), index (c, b), weights (c, b) or ones -> (c, k)."""
+    if rows.dtype == torch.float32 or not _compressed(rows):
+        return F.embedding_bag(index, rows, mode="sum", per_sample_weights=weights)
+    if weights is None:
+        weights = rows.new_ones(index.shape)
+    return _matrix(index, weights, len(rows)) @ rows
+
+
+def batch_scores(x: Tensor, features: Tensor, index: Tensor) -> Tensor:
+    """z_jᵀx of the rows z_j in every point's own batch: x (c, d), features (n, d), index (c, b) -> (c, b)."""
+    b, n = index.shape[1], len(features)
+    if b > _DENSE * n:
+        return (x @ features.T).gather(1, index.long())
+    if not _compressed(features):
+        return torch.bmm(features[index], x[:, :, None])[:, :, 0]
+    wanted = _matrix(index, features.new_zeros(index.shape), n)
+    return torch.sparse.sampled_addmm(wanted, x, features.T, beta=0).values().view(index.shape)
+
+
+def _compressed(rows: Tensor) -> bool:
+    """Whether the kernels for compressed rows are there."""
+    return not torch.compiler.is_compiling() and rows.device.type == "cpu" and _MKL
+
+
+def _matrix(index: Tensor, values: Tensor, n: int) -> Tensor:
+    """The (c, n) matrix that has `values` of each row at `index`."""
+    c, b = index.shape
+    ends = torch.arange(0, c * b + 1, b, dtype=index.dtype)
+    return torch.sparse_csr_tensor(
+        ends, index.reshape(-1), values.reshape(-1), size=(c, n), check_invariants=False
+    )  # fmt: skip
+
+
+def _say_it_once() -> None:
+    """Let torch say now, to nobody, that its compressed matrices are in beta: it says so once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.sparse_csr_tensor([0, 1], [0], [1.0], size=(1, 1))
+
+
+_say_it_once()

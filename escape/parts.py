@@ -1,0 +1,96 @@
+"""Blocks on disk as they finish, so that a run that was broken off goes on from there."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from escape.run import BlockResult, Run
+
+
+class Parts:
+    """A folder of finished blocks of one run, each a file that is whole or not there.
+
+    The files hold arrays alone, in numpy's format with a checksum, and are read without pickle: they are safe to open
+    whoever wrote them.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when first needed.
+    run : Run
+        The run that the blocks are of.
+    """
+
+    def __init__(self, folder: Path, run: Run):
+        self.folder = folder
+        self._run = run
+
+    def path(self, number: int) -> Path:
+        """Where a block is or would be."""
+        return self.folder / f"block-{number:06d}.npz"
+
+    def find(self, number: int) -> BlockResult | None:
+        """Return a block that was finished before, or None; a torn file is named in a warning."""
+        path = self.path(number)
+        try:
+            # Opened here: what numpy opens itself it leaves open where the archive is torn.
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
+                return self._checked(held, number)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            warnings.warn(f"{path} is torn ({' '.join(str(error).split())}); its block is done again", stacklevel=2)
+            return None
+
+    def save(self, number: int, result: BlockResult) -> None:
+        """Keep a block: written under a temporary name, flushed to disk, then renamed into place.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written, naming the file; blocks that were kept before stay whole.
+        """
+        path = self.path(number)
+        records = {f"record_{i}": result.records[name] for i, name in enumerate(self._run.observe)}
+        counts = np.array([result.needed, result.moved], dtype=np.int64)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self.folder, prefix=f".{path.name}.", suffix=".part")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    np.savez(
+                        file, exit_step=result.exit_step, status=result.status, final=result.final, counts=counts,
+                        **records,
+                    )  # fmt: skip
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(name, path)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name)
+                raise
+        except OSError as error:
+            raise type(error)(
+                f"cannot write {path}: {error.strerror or error}; the blocks finished before are kept there, "
+                "and the same run goes on from them"
+            ) from error
+
+    def discard(self) -> None:
+        """Remove the folder, once all that it holds is kept elsewhere."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _checked(self, held, number: int) -> BlockResult:
+        wanted = self._run.wanted(number)
+        exit_step, status, final, counts = (held[key] for key in ("exit_step", "status", "final", "counts"))
+        records = {name: held[f"record_{i}"] for i, name in enumerate(self._run.observe)}
+        rows = len(self._run.recorded)
+        whole = exit_step.shape == status.shape == (wanted,) == final.shape[:1] and counts.shape == (2,)
+        if not whole or any(len(values) != rows for values in records.values()):
+            raise ValueError("not the shape of a block of this run")
+        return BlockResult(records, exit_step, status, final, *map(int, counts))
