@@ -28,7 +28,7 @@ paper: figures
 	$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# Beside its peers, in an environment of their own: about half an hour on a quiet machine.
+# Beside its peers, in an environment of their own: about half an hour.
 bench: .bench/ready
 	.bench/bin/python -m benchmarks $(BENCH)
 

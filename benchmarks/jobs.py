@@ -31,21 +31,22 @@ class Job:
 
 
 _AFFINE = (
-    "escape", "escape-distinct", "escape-float64", "torch-optim", "torch-batched", "jax", "jax-tuned", "numba",
-    "numba-distinct",
+    "escape", "escape-wide", "escape-distinct", "escape-float64", "torch-optim", "torch-batched", "jax", "jax-tuned",
+    "jax-loop", "numba", "numba-vector", "numba-distinct",
 )  # fmt: skip
 
 
 def _affine(d: int, b: int, jax: float, numba: float, says: str, cuda: tuple[str, ...] = ()) -> Job:
     targets = (
         Target(("jax-tuned",), jax), Target(("numba",), numba), Target(("torch-optim",), 3000),
-        Target(("numba-distinct",), of="escape-distinct"),
+        Target(("jax-loop",)), Target(("numba-vector",)), Target(("numba-distinct",), of="escape-distinct"),
     )  # fmt: skip
-    return Job(says, Affine(d, b), _AFFINE, targets, cuda)
+    names = tuple(name for name in _AFFINE if b > 1 or name not in ("jax-loop", "escape-distinct", "numba-distinct"))
+    return Job(says, Affine(d, b), names, targets, cuda)
 
 
 _SOLVERS = ("jax", "jax-tuned", "diffrax", "torchsde", "blackjax")
-_LINEAR = ("escape", "torch-batched", "jax", "jax-tuned", "numba")
+_LINEAR = ("escape", "torch-batched", "jax", "jax-tuned", "numba", "numba-vector")
 _AUTOGRAD = ("escape", "escape-autograd")
 
 JOBS = {
@@ -58,17 +59,17 @@ JOBS = {
     "gaussian-d10": Job(
         "The same saddle, d = 10, under Gaussian noise of the batch's covariance",
         Affine(10, 32, gaussian=True),
-        ("escape", "torch-batched", *_SOLVERS),
+        ("escape", "escape-wide", "torch-batched", *_SOLVERS),
         (Target(_SOLVERS, 3), Target(("torch-batched",), 1)),
         ("escape-eager", "escape-compiled", "torch-batched", *_SOLVERS, "torch-normals"),
     ),
     "phase-d64-b32": Job(
         "Phase retrieval, d = 64, batches of 32", Linear("phase"), _LINEAR,
-        (Target(("jax", "jax-tuned"), 1.2), Target(("numba",))),
+        (Target(("jax", "jax-tuned"), 1.2), Target(("numba",)), Target(("numba-vector",))),
     ),
     "logistic-d64-b32": Job(
         "Logistic regression, d = 64, batches of 32", Linear("logistic"), _LINEAR,
-        (Target(("jax", "jax-tuned"), 1.2), Target(("numba",))),
+        (Target(("jax", "jax-tuned"), 1.2), Target(("numba",)), Target(("numba-vector",))),
     ),
     "autograd-affine": Job(
         "A landscape affine in its sample, d = 10, batches of 32: gradient in closed form or by autograd",
@@ -80,7 +81,8 @@ JOBS = {
     ),
     "first-passage": Job(
         "First passage, d = 10, batches of 32, exit steps spread over two decades; rates count needed steps only",
-        Passage(), ("escape", "torch-batched", "numba"), (Target(("torch-batched",)), Target(("numba",))),
+        Passage(), ("escape", "torch-batched", "numba", "numba-vector"),
+        (Target(("torch-batched",)), Target(("numba",)), Target(("numba-vector",))),
         most_moved=1.2,
     ),
 }  # fmt: skip

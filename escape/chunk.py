@@ -103,16 +103,16 @@ def _freely(moves: Moves, state, draws, kicks, first: int, keep: list[bool], sto
     A sum of finite numbers may overflow; that costs a second, careful look and nothing else.
     """
     states, hits = [], []
-    total = state.x.new_zeros(())
+    sums = []
     for i, kept in enumerate(keep):
         if stop is not None and stop.is_set():
             raise Interrupted
         state = _step(moves, state, draws, kicks, first, i)
         states.append(state if kept else None)
-        total = total + state.x.sum()
+        sums.append(state.x.sum())
         if moves.until is not None:
             hits.append(moves.until(state.x))
-    return states, torch.stack(hits) if hits else None, total
+    return states, torch.stack(hits) if hits else None, torch.stack(sums).sum()
 
 
 def _carefully(moves: Moves, state, live: Tensor | None, draws, span: tuple[int, int], stop) -> Chunk:

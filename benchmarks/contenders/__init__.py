@@ -32,6 +32,7 @@ class Entry:
 
 CONTENDERS = {
     "escape": Entry("engine", "Engine", "escape"),
+    "escape-wide": Entry("engine", "Engine", "escape, block=8192", options={"block": 8192}),
     "escape-distinct": Entry("engine", "Engine", "escape, without replacement", options={"replacement": False}),
     "escape-float64": Entry("engine", "Engine", "escape, double precision", options={"dtype": "float64"}),
     "escape-autograd": Entry("engine", "Engine", "escape, only sample_loss written", options={"closed": False}),
@@ -40,13 +41,17 @@ CONTENDERS = {
     "torch-optim": Entry("hand_torch", "Optim", "torch.optim.SGD, one chain after the other"),
     "torch-batched": Entry("hand_torch", "Batched", "torch by hand, all chains side by side"),
     "jax": Entry("jax_plain", "Plain", "JAX, vmap(grad(loss)) in a jitted scan", ("jax",)),
-    "jax-tuned": Entry("jax_tuned", "Tuned", "JAX tuned by hand, best of several", ("jax",)),
+    "jax-tuned": Entry("jax_tuned", "Tuned", "JAX tuned by hand: gather, mean, update, best of several", ("jax",)),
+    "jax-loop": Entry(
+        "jax_tuned", "Tuned", "JAX tuned further: row after row, no gathered batch", ("jax",), {"kind": "loop"}
+    ),
     "diffrax": Entry("solvers", "Diffrax", "diffrax, Euler with dt = lr", ("jax", "diffrax")),
     "torchsde": Entry("solvers", "Torchsde", "torchsde, Euler with dt = lr", ("torchsde",)),
     "blackjax": Entry("solvers", "Blackjax", "blackjax, SGLD of the same variance", ("jax", "blackjax")),
-    "numba": Entry("kernels", "Fused", "numba, one fused kernel", ("numba",)),
+    "numba": Entry("loops", "Loops", "numba, the loops of the formula in one kernel", ("numba",)),
+    "numba-vector": Entry("kernels", "Fused", "numba, vector instructions by hand: the CPU's limit", ("numba",)),
     "numba-distinct": Entry(
-        "kernels", "Fused", "numba, fused, without replacement", ("numba",), {"replacement": False}
+        "kernels", "Fused", "numba, vector instructions, without replacement", ("numba",), {"replacement": False}
     ),
     "torch-normals": Entry("hand_torch", "Normals", "torch fills a tensor with the normals"),
     "torch-copy": Entry("hand_torch", "Copy", "bound: the gathered bytes at the speed of a copy"),

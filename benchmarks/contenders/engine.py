@@ -13,8 +13,9 @@ _EXITED = 1
 class Engine:
     """`simulate`, with the options that tell one row of the table from another."""
 
-    def __init__(self, problem, device, *, dtype="float32", replacement=True, closed=True, compile="auto"):
-        self.problem, self.replacement, self.compile = problem, replacement, compile
+    def __init__(self, problem, device, *, dtype="float32", replacement=True, closed=True, compile="auto", block=None):
+        self.problem, self.replacement = problem, replacement
+        self.how = {"compile": compile, "block": block}
         self.chains = problem.chains
         self.variant, self.notes = dtype, {}
         self.landscape = landscape_of(problem, getattr(torch, dtype), device, problem.own, closed)
@@ -32,7 +33,7 @@ class Engine:
         """Simulate; positions, or exit steps where the problem is one of first passage."""
         data = simulate(
             self.landscape, self.oracle, GradientDescent(self.problem.lr), self.start, steps=steps,
-            chains=self.chains, until=self.until, seed=seed, compile=self.compile,
+            chains=self.chains, until=self.until, seed=seed, **self.how,
         )  # fmt: skip
         if self.until is None:
             return data.final.values
