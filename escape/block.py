@@ -17,9 +17,9 @@ from escape.streams import block_generator
 
 # Numbers drawn ahead at once, and steps at most: eight steps a draw doubled the speed of small blocks.
 _AHEAD, _AHEAD_STEPS = 1 << 20, 8
-# Rows are dropped down a ladder of sizes, each this part of the one above: few enough different shapes to be worth
-# recording, and at most a thirteenth of the work done for nobody.
-_RUNG, _LOWEST = 0.92, 8
+# Rows are dropped down a ladder of sizes, each this part of the one above: few enough different shapes, and at most a
+# thirteenth of the work done for nobody. Compiled graphs are dear: there, half at a time.
+_RUNG, _COMPILED_RUNG, _LOWEST = 0.92, 0.5, 8
 
 
 def run_block(
@@ -213,7 +213,8 @@ class _Block:
         index = self.live.nonzero()[:, 0]
         size = len(self.rows)
         if self.run.thins:
-            size = next(rung for rung in _rungs(size) if rung >= len(index)) if len(index) else 0
+            part = _COMPILED_RUNG if self.run.compiled else _RUNG
+            size = next(rung for rung in _rungs(size, part) if rung >= len(index)) if len(index) else 0
         if size == len(self.rows):
             self._renew()
         elif size:
@@ -247,11 +248,11 @@ class _Block:
         )
 
 
-def _rungs(size: int):
+def _rungs(size: int, part: float):
     """Sizes on the ladder from the lowest up to `size`."""
     rungs = [size]
     while rungs[-1] > _LOWEST:
-        rungs.append(max(_LOWEST, int(_RUNG * rungs[-1]) // 8 * 8))
+        rungs.append(max(_LOWEST, int(part * rungs[-1]) // 8 * 8))
     return rungs[::-1]
 
 

@@ -22,6 +22,10 @@ class Interrupted(Exception):
     """A block was told to stop."""
 
 
+class CannotCompile(ValueError):
+    """A chunk of which torch.compile makes no graph."""
+
+
 class Moves(NamedTuple):
     """How chains move: what `simulate` was given of it."""
 
@@ -73,14 +77,17 @@ def run_chunk(
     """
     if stop is not None and stop.is_set():
         raise Interrupted
-    steps = span[1] - span[0]
-    # Where a chain leaves, any of the states may be its last. A state that nobody wants makes room in the cache.
-    keep = [moves.until is not None or (span[0] + 1 + i) % every == 0 for i in range(steps - 1)] + [True]
+    # Where a chain leaves, any of the states may be its last. A state that nobody wants makes room in the cache; but a
+    # compiled graph is made anew for every pattern of them.
+    whole = compiled or moves.until is not None
+    keep = [whole or t % every == 0 for t in range(span[0] + 1, span[1])] + [True]
     try:
         if compiled:
-            states, hits, total = _compiled()(moves, state, *draws, span[0], keep, None)
+            states, hits, total = _as_one_graph(moves, state, draws, span[0], keep)
         else:
             states, hits, total = _freely(moves, state, *draws, span[0], keep, stop)
+    except CannotCompile:
+        raise
     except (RuntimeError, ValueError, IndexError, ArithmeticError):
         # Perhaps only because a chain went on after it had left; if not, the error comes again and is let through.
         if moves.until is None:
@@ -126,7 +133,12 @@ def _carefully(moves: Moves, state, live: Tensor | None, draws, span: tuple[int,
     for i in range(steps):
         if stop is not None and stop.is_set():
             raise Interrupted
-        new = _step(moves, state, *draws, span[0], i)
+        if not bool(alive.any()):
+            states.append(state)
+            continue
+        # In the place of a chain that left moves a copy of one that did not: it cannot go where it need not.
+        order = torch.where(alive, torch.arange(len(x), device=x.device), alive.int().argmax())
+        new = _step(moves, type(state)(*(leaf[order] for leaf in state)), *draws, span[0], i)
         pairs = zip(new, state, strict=True)
         state = type(new)(*(torch.where(_wide(alive, leaf), leaf, old) for leaf, old in pairs))
         states.append(state)
@@ -145,6 +157,16 @@ def _step(moves: Moves, state, draws: Tensor | None, kicks: Tensor | None, first
     gradient = moves.oracle.gradient(landscape, state.x, None if draws is None else draws[i])
     new = moves.optimizer.step(state, gradient, None if kicks is None else kicks[i], first + i)
     return new._replace(x=landscape.retract(new.x))
+
+
+def _as_one_graph(moves: Moves, state, draws, first: int, keep: list[bool]):
+    try:
+        return _compiled()(moves, state, *draws, first, keep, None)
+    except Exception as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            said = str(error).strip().splitlines()[0]
+            raise CannotCompile(f"torch.compile makes no graph of these steps ({said}); take compile=False") from error
+        raise
 
 
 @functools.cache

@@ -121,13 +121,18 @@ OPTIMIZERS = {"descent": GradientDescent(0.1), "heavy ball": HeavyBall(0.1, 0.5)
 ORACLES = {"batches": MiniBatch(4), "Gaussian": GaussianNoise(4), "isotropic": IsotropicNoise(4, replacement=True)}
 
 
+DTYPES = pytest.mark.parametrize("dtype", [torch.float32, F64], ids=["single", "double"])
+
+
+@DTYPES
 @pytest.mark.parametrize("until", [None, Above(FAR, 0.1)], ids=["free", "stopped"])
-def test_threads_change_nothing(until):
-    one = run(executor=1, until=until)
+def test_threads_change_nothing(until, dtype):
+    chosen = {"until": until, "landscape": SADDLE.to(dtype=dtype)}
+    one = run(executor=1, **chosen)
     for executor in (2, 4, None):
-        assert_same(run(executor=executor, until=until), one)
+        assert_same(run(executor=executor, **chosen), one)
     with ThreadPoolExecutor(3) as pool:
-        assert_same(run(executor=pool, until=until), one)
+        assert_same(run(executor=pool, **chosen), one)
 
 
 def vowels(x):
@@ -240,13 +245,14 @@ def test_the_global_generator_is_left_alone():
 @pytest.mark.parametrize("oracle", ORACLES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("until", [None, Above(FAR, 0.1)], ids=["free", "stopped"])
-def test_a_replay_is_the_path_to_the_bit(oracle, optimizer, until):
-    chosen = {"oracle": ORACLES[oracle], "optimizer": OPTIMIZERS[optimizer]}
+@DTYPES
+def test_a_replay_is_the_path_to_the_bit(oracle, optimizer, until, dtype):
+    chosen = {"oracle": ORACLES[oracle], "optimizer": OPTIMIZERS[optimizer], "landscape": SADDLE.to(dtype=dtype)}
     data = run(until=until, **chosen)
     last = int(data.exit_step.values.argmax())  # its block was thinned out more than once by then
     for chain in (0, 77, 299, last):
         again = replay(
-            SADDLE, chosen["oracle"], chosen["optimizer"], ORIGIN,
+            chosen["landscape"], chosen["oracle"], chosen["optimizer"], ORIGIN,
             chain=chain, steps=60, chains=300, until=until, seed=7, block=64,
         )  # fmt: skip
         exit_step = int(data.exit_step[chain])
@@ -270,8 +276,9 @@ def test_replay_refuses_a_chain_that_is_not_there():
 @pytest.mark.parametrize("every", [1, 5])
 @pytest.mark.parametrize("oracle", ORACLES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_first_passage_by_brute_force(oracle, optimizer, every):
-    chosen = {"oracle": ORACLES[oracle], "optimizer": OPTIMIZERS[optimizer]}
+@DTYPES
+def test_first_passage_by_brute_force(oracle, optimizer, every, dtype):
+    chosen = {"oracle": ORACLES[oracle], "optimizer": OPTIMIZERS[optimizer], "landscape": SADDLE.to(dtype=dtype)}
     chosen["common_random_numbers"] = True
     free = path(run(until=None, **chosen), 2)
     outside = (free**2).sum(-1) >= 0.1
@@ -296,6 +303,46 @@ def test_all_chains_out_ends_early_and_is_filled():
     assert np.array_equal(path(data, 2)[-1], data.final.values)
     assert np.array_equal(path(data, 2)[1], data.final.values), "all have left by step 1000"
     assert told[-1] == 1.0
+
+
+def test_work_is_done_for_chains_that_have_not_left():
+    """Exit steps spread over two decades, by starts of a normal law: those that start near the saddle stay long."""
+    line = torch.zeros(1, dtype=F64)
+    data = simulate(
+        QuadraticSaddle.additive([-0.05], 0.001, n=100), MiniBatch(8), GradientDescent(0.1), NormalStart(line, 1.0),
+        steps=5000, chains=8192, until=Above(SquaredDistance(line), 9.0), seed=1,
+    )  # fmt: skip
+    assert (data.status.values == EXITED).all()
+    low, high = np.quantile(data.exit_step, [0.01, 0.99])
+    assert high > 15 * low
+    needed, moved = data.attrs["chain_steps_needed"], data.attrs["chain_steps_moved"]
+    assert needed == int(data.exit_step.sum())
+    assert data.attrs["utilisation"] == needed / moved
+    assert needed <= moved <= 1.2 * needed, f"{moved / needed:.2f} chain-steps were computed for one needed"
+    assert run(until=None).attrs["chain_steps_moved"] == 5 * 64 * 60
+
+
+@dataclass(frozen=True, eq=False)
+class Walled(Monkey):
+    """A landscape that cannot be evaluated beyond a radius."""
+
+    def retract(self, x):
+        if bool((x.norm(dim=1) > 1.0).any()):
+            raise ValueError("beyond the wall")
+        return x
+
+
+def test_a_chain_that_left_is_asked_for_no_more():
+    """Within a chunk chains move on after they left; where that fails, every chain stops where it left."""
+    tilts = centred(50, 2)
+    chosen = {"steps": 200, "until": Above(FAR, 0.64), "start": torch.tensor([0.0, 0.1], dtype=F64), "observe": None}
+    # So fast a growth that some chain would be beyond the wall within a chunk of its exit.
+    chosen["optimizer"] = GradientDescent(0.05)
+    walled, free = (run(landscape=kind(tilts), **chosen) for kind in (Walled, Monkey))
+    assert (walled.status.values == EXITED).mean() > 0.9
+    assert_same(walled, free)
+    with pytest.raises(ValueError, match="beyond the wall"):
+        run(landscape=Walled(tilts), **{**chosen, "until": Above(FAR, 100.0)})
 
 
 def test_a_chain_that_never_leaves_is_censored():

@@ -8,6 +8,7 @@ from escape.streams import block_generator, block_seed
 
 FIRST = [3541575817, 1418123812, 516571746]
 NUMBERS = [0.7462810952373509, 0.9503957925745445]
+OTHERS = [0.5484188289858579, 0.4048309538417795]
 
 
 @pytest.mark.parametrize("seed", [0, 2**40])
@@ -36,6 +37,7 @@ def test_a_stream_is_fixed():
     first = [block_seed(0, 0), block_seed(0, 1), block_seed(1, 0)]
     assert first == FIRST, f"{first}"
     assert torch.rand(2, generator=block_generator(0, 0), dtype=torch.float64).tolist() == NUMBERS
+    assert block_generator(0, 0).numpy.random(2).tolist() == OTHERS
 
 
 def test_generators_are_fresh_and_apart():
