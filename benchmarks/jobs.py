@@ -32,21 +32,21 @@ class Job:
 
 _AFFINE = (
     "escape", "escape-wide", "escape-distinct", "escape-float64", "torch-optim", "torch-batched", "jax", "jax-tuned",
-    "jax-loop", "numba", "numba-vector", "numba-distinct",
+    "jax-best", "numba", "numba-vector", "numba-distinct",
 )  # fmt: skip
 
 
 def _affine(d: int, b: int, jax: float, numba: float, says: str, cuda: tuple[str, ...] = ()) -> Job:
     targets = (
         Target(("jax-tuned",), jax), Target(("numba",), numba), Target(("torch-optim",), 3000),
-        Target(("jax-loop",)), Target(("numba-vector",)), Target(("numba-distinct",), of="escape-distinct"),
+        Target(("jax-best",)), Target(("numba-vector",)), Target(("numba-distinct",), of="escape-distinct"),
     )  # fmt: skip
-    names = tuple(name for name in _AFFINE if b > 1 or name not in ("jax-loop", "escape-distinct", "numba-distinct"))
+    names = tuple(name for name in _AFFINE if b > 1 or name not in ("escape-distinct", "numba-distinct"))
     return Job(says, Affine(d, b), names, targets, cuda)
 
 
-_SOLVERS = ("jax", "jax-tuned", "diffrax", "torchsde", "blackjax")
-_LINEAR = ("escape", "torch-batched", "jax", "jax-tuned", "numba", "numba-vector")
+_SOLVERS = ("jax", "jax-tuned", "jax-best", "diffrax", "torchsde", "blackjax")
+_LINEAR = ("escape", "torch-batched", "jax", "jax-tuned", "jax-best", "numba", "numba-vector")
 _AUTOGRAD = ("escape", "escape-autograd")
 
 JOBS = {
@@ -65,11 +65,11 @@ JOBS = {
     ),
     "phase-d64-b32": Job(
         "Phase retrieval, d = 64, batches of 32", Linear("phase"), _LINEAR,
-        (Target(("jax", "jax-tuned"), 1.2), Target(("numba",)), Target(("numba-vector",))),
+        (Target(("jax", "jax-tuned", "jax-best"), 1.2), Target(("numba",)), Target(("numba-vector",))),
     ),
     "logistic-d64-b32": Job(
         "Logistic regression, d = 64, batches of 32", Linear("logistic"), _LINEAR,
-        (Target(("jax", "jax-tuned"), 1.2), Target(("numba",)), Target(("numba-vector",))),
+        (Target(("jax", "jax-tuned", "jax-best"), 1.2), Target(("numba",)), Target(("numba-vector",))),
     ),
     "autograd-affine": Job(
         "A landscape affine in its sample, d = 10, batches of 32: gradient in closed form or by autograd",

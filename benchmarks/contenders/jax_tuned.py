@@ -22,18 +22,18 @@ _TRIAL_SECONDS = 0.3
 class Tuned:
     """Gather, mean and update by hand; of several ways to lay out the same work, the fastest on this machine.
 
-    Tried are blocks of chains that fit a cache, unrolling, the generator, and one XLA device per core instead of XLA's
-    own threads. Indices come from 22 random bits by multiplication: no remainder is taken.
+    Indices come from 22 random bits by multiplication: no remainder is taken.
 
     Parameters
     ----------
-    kind : {"gather", "loop"}
-        How a batch is summed: its rows gathered, then their mean; or one row after the other, for all chains at once.
+    everything : bool
+        Try, beside unrolling, what takes somebody who knows XLA well: blocks of chains that fit a cache, the faster
+        generator, one XLA device per core instead of XLA's own threads, and a batch summed row after row.
     """
 
-    def __init__(self, problem, device, kind="gather"):
+    def __init__(self, problem, device, everything=False):
         check_device(device)
-        self.kind = kind
+        self.everything = everything
         self.problem, self.chains, self.replacement, self.notes = problem, problem.chains, True, {}
         self.samples = jnp.asarray(problem.samples, jnp.float32)
         self.start = jnp.asarray(problem.start, jnp.float32)
@@ -51,15 +51,19 @@ class Tuned:
     def _variants(self, device):
         """(sum, chains per block, steps unrolled, generator, devices)."""
         chains, cores = self.chains, jax.local_device_count() if device == "cpu" else 1
-        base = [(self.kind, chains, 1, "threefry2x32", 1)]
-        base += [(self.kind, chains, unroll, "threefry2x32", 1) for unroll in (2, 4)]
-        base += [(self.kind, chains, 1, "unsafe_rbg", 1)]
+        base = [("gather", chains, unroll, "threefry2x32", 1) for unroll in (1, 2, 4)]
+        if not self.everything:
+            return base
+        plain = self.problem.gaussian or self.problem.b == 1 or isinstance(self.problem, Linear)
+        kinds = ["gather"] if plain else ["gather", "loop"]
+        base += [(kind, chains, 2, "threefry2x32", 1) for kind in kinds[1:]]
+        base += [("gather", chains, 1, "unsafe_rbg", 1)]
         blocks = [block for block in (512, 2048) if device == "cpu" and chains % (block * cores) == 0]
-        base += [(self.kind, block, 1, "threefry2x32", 1) for block in blocks]
+        base += [("gather", block, 1, "threefry2x32", 1) for block in blocks]
         if cores > 1 and chains % cores == 0:
-            base += [(self.kind, chains // cores, 1, "threefry2x32", cores)]
-            base += [(self.kind, block, 1, "threefry2x32", cores) for block in blocks]
-            base += [(self.kind, chains // cores, 1, "unsafe_rbg", cores)]
+            base += [(kind, chains // cores, 1, "threefry2x32", cores) for kind in kinds]
+            base += [("gather", block, 1, "threefry2x32", cores) for block in blocks]
+            base += [("gather", chains // cores, 1, "unsafe_rbg", cores)]
         return base
 
     def _rate(self, variant) -> float:

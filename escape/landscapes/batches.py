@@ -5,6 +5,7 @@ an embedding bag in double precision, and of a gather with a batched product for
 by itself, so that it does not depend on which chains stand beside it.
 """
 
+import functools
 import warnings
 
 import torch
@@ -13,13 +14,20 @@ from torch import Tensor
 
 # All scores by one matrix product take less time than those of the batch alone once b exceeds this share of n.
 _DENSE = 1 / 6
+# Of torch.embedding_bag.
+_SUM = 0
 _MKL = torch.backends.mkl.is_available()
 
 
 def batch_sum(rows: Tensor, index: Tensor, weights: Tensor | None = None) -> Tensor:
     """Σ_j w_j rows[index_j] for every batch: rows (n, k), index (c, b), weights (c, b) or ones -> (c, k)."""
-    if rows.dtype == torch.float32 or not _compressed(rows):
+    if torch.compiler.is_compiling():
         return F.embedding_bag(index, rows, mode="sum", per_sample_weights=weights)
+    if rows.dtype == torch.float32 or not _compressed(rows):
+        if weights is not None:
+            weights = weights.reshape(-1)
+        starts = _ends(*index.shape, index.dtype, index.device)[:-1]
+        return torch.embedding_bag(rows, index.reshape(-1), starts, False, _SUM, False, weights)[0]
     if weights is None:
         weights = rows.new_ones(index.shape)
     return _matrix(index, weights, len(rows)) @ rows
@@ -43,11 +51,15 @@ def _compressed(rows: Tensor) -> bool:
 
 def _matrix(index: Tensor, values: Tensor, n: int) -> Tensor:
     """The (c, n) matrix that has `values` of each row at `index`."""
-    c, b = index.shape
-    ends = torch.arange(0, c * b + 1, b, dtype=index.dtype)
-    return torch.sparse_csr_tensor(
-        ends, index.reshape(-1), values.reshape(-1), size=(c, n), check_invariants=False
-    )  # fmt: skip
+    ends = _ends(*index.shape, index.dtype, index.device)
+    size = (len(index), n)
+    return torch.sparse_csr_tensor(ends, index.reshape(-1), values.reshape(-1), size=size, check_invariants=False)
+
+
+@functools.lru_cache(maxsize=256)
+def _ends(c: int, b: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Where each of c batches of b begins in one long row, and the end, (c + 1,)."""
+    return torch.arange(0, c * b + 1, b, dtype=dtype, device=device)
 
 
 def _say_it_once() -> None:
