@@ -5,8 +5,8 @@ the whole chunk can be compiled as one graph. Where a number stops being finite,
 where a chain has gone after it left, the chunk is done again step by step, every chain stopped where it left.
 """
 
-import functools
 import threading
+import types
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -148,7 +148,8 @@ def _carefully(moves: Moves, state, live: Tensor | None, draws, span: tuple[int,
             gone = gone | (alive & moves.until(state.x))
         when = torch.where(gone, i, when)
         alive = alive & ~gone
-    return Chunk(states, when, lost)
+    anybody = bool((when < steps).any())
+    return Chunk(states, when if anybody else None, lost if anybody else None)
 
 
 def _step(moves: Moves, state, draws: Tensor | None, kicks: Tensor | None, first: int, i: int):
@@ -161,7 +162,7 @@ def _step(moves: Moves, state, draws: Tensor | None, kicks: Tensor | None, first
 
 def _as_one_graph(moves: Moves, state, draws, first: int, keep: list[bool]):
     try:
-        return _compiled()(moves, state, *draws, first, keep, None)
+        return _compiled(moves)(state, *draws, first, keep)
     except Exception as error:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             said = str(error).strip().splitlines()[0]
@@ -169,10 +170,30 @@ def _as_one_graph(moves: Moves, state, draws, first: int, keep: list[bool]):
         raise
 
 
-@functools.cache
-def _compiled():
-    """Compile the chunk, once, and only when somebody asks: the compiler alone takes seconds to import."""
-    return torch.compile(_freely, fullgraph=True)
+# The last runs compiled: how they move, and the compiled chunk.
+_graphs: list[tuple[Moves, Callable]] = []
+_graphs_lock = threading.Lock()
+# Graphs of one run: of a whole and of a last chunk, for a few numbers of rows.
+_GRAPHS = 32
+
+
+def _compiled(moves: Moves) -> Callable:
+    """The chunk compiled for one run, only when somebody asks: the compiler alone takes seconds to import."""
+    with _graphs_lock:
+        for held, graph in _graphs:
+            if all(one is other for one, other in zip(held, moves, strict=True)):
+                return graph
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _GRAPHS)
+
+        def chunk(state, draws, kicks, first, keep):
+            return _freely(moves, state, draws, kicks, first, keep, None)
+
+        # torch counts the graphs of a piece of code, whoever compiled it: each run has a piece of its own.
+        own = types.FunctionType(chunk.__code__.replace(), globals(), "chunk", closure=chunk.__closure__)
+        graph = torch.compile(own, fullgraph=True)
+        _graphs.append((moves, graph))
+        del _graphs[:-8]
+        return graph
 
 
 def _wide(mask: Tensor, leaf: Tensor) -> Tensor:

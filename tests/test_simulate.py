@@ -573,13 +573,39 @@ def test_every_kind_of_gradient_runs():
 @pytest.mark.skipif(
     shutil.which("c++") is None and shutil.which("g++") is None, reason="no C++ compiler to compile with"
 )
-def test_compiled_steps_are_the_eager_ones():
-    small = {"steps": 6, "chains": 8, "block": 8, "observe": None, "until": None, "executor": 1}
+@pytest.mark.parametrize("stopped", [False, True], ids=["free", "stopped"])
+def test_compiled_chunks_are_the_eager_ones(stopped):
+    """Over whole and part chunks, and, where chains leave, a schedule and as many rows as are left."""
+    small = {"steps": 11, "chains": 8, "block": 8, "executor": 1, "until": None, "every": 5}
+    if stopped:
+        schedule = GradientDescent(lambda t: 0.2 / (1 + 0.01 * t))
+        small |= {"steps": 45, "chains": 70, "block": 64, "until": Above(FAR, 0.1), "optimizer": schedule}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        compiled = run(compile=True, **small)
-    gap = np.abs(compiled.final.values - run(compile=False, **small).final.values).max()
-    assert gap < 1e-12, f"compiled and eager steps differ by {gap:.3g}"
+        compiled = run(compile=True, common_random_numbers=True, **small)
+    eager = run(compile=False, common_random_numbers=True, **small)
+    assert np.array_equal(compiled.exit_step, eager.exit_step)
+    assert (eager.status.values == EXITED).any() == stopped
+    for name in ("final", "x0", "x1"):
+        gap = np.abs(compiled[name].values - eager[name].values).max()
+        assert gap < 1e-12, f"compiled and eager {name} differ by {gap:.3g}"
+
+
+@dataclass(frozen=True, eq=False)
+class Talking(Monkey):
+    """A landscape of which no graph can be made."""
+
+    def retract(self, x):
+        return x if float(x.sum()) < 1e9 else -x
+
+
+@pytest.mark.skipif(
+    shutil.which("c++") is None and shutil.which("g++") is None, reason="no C++ compiler to compile with"
+)
+def test_what_cannot_be_compiled_is_said_in_one_line():
+    with pytest.raises(ValueError, match=r"makes no graph of these steps .* take compile=False") as caught:
+        run(landscape=Talking(centred(50, 2)), compile=True, steps=9, executor=1)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_schedule_is_checked_at_every_step():
