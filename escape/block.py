@@ -103,7 +103,7 @@ class _Block:
         gone = lost if self.run.until is None else lost | self.run.until(x)
         index = gone.nonzero()[:, 0]
         if len(index):
-            self._depart(index, x[index], torch.zeros_like(index), lost[index])
+            self._depart(index, x[index], torch.zeros_like(index), lost[index], x)
         self._record(0, x, gone if len(index) else None)
         if len(index):
             self._drop(gone)
@@ -121,9 +121,11 @@ class _Block:
             gone = gone if self.live is None else gone & self.live
             index = gone.nonzero()[:, 0]
             when = chunk.when[index]
-            x = torch.stack([state.x[index] for state in chunk.states])
-            x = x[when, torch.arange(len(index), device=x.device)]
-            self._depart(index, x, first + 1 + when, chunk.lost[index], chunk.states[-1].x)
+            for i in when.unique().tolist():
+                # Step by step: who else leaves in what is left of a chunk must not matter.
+                those, x = index[when == i], chunk.states[i].x
+                step = torch.full_like(those, first + 1 + i)
+                self._depart(those, x[those], step, chunk.lost[those], x)
         for i, state in enumerate(chunk.states):
             if state is not None:
                 self._record(first + 1 + i, state.x, None if gone is None else chunk.when <= i)
@@ -147,18 +149,18 @@ class _Block:
         )
         return tuple(d if d is None or not thinned else d[:, self.rows] for d in draws)
 
-    def _depart(self, index: Tensor, x: Tensor, step: Tensor, lost: Tensor, among: Tensor | None = None) -> None:
+    def _depart(self, index: Tensor, x: Tensor, step: Tensor, lost: Tensor, among: Tensor) -> None:
         """Write down where (k, d) and when (k,) the chains in these rows left, or were lost: those are NaN from here.
 
-        What is observed there is held from now on. Where chains are thinned out, it is evaluated for those that left
-        together; else within a state of all rows, `among`, so that the rounding cannot depend on who left with whom.
+        What is observed there is held from now on. Where chains are thinned out, it is evaluated for those that left at
+        one step; else within the state of all rows, `among`, so that the rounding cannot depend on who left with whom.
         """
         run, chains = self.run, self.rows[index]
         x = torch.where(lost[:, None], torch.nan, x)
         self.final = self.final.index_copy(0, chains, x)
         self.exit_step[chains] = step
         self.status[chains] = torch.where(lost, DIVERGED, EXITED).to(torch.int8)
-        if run.thins or among is None:
+        if run.thins:
             points, take = x, slice(None)
         else:
             points, take = among.index_copy(0, index, x), index

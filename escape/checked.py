@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from escape.landscapes.base import Landscape
+from escape.landscapes.lifting import forget_if_changed
 from escape.optimizers import Optimizer, check_lr
 from escape.oracles import Oracle
 from escape.run import Run
@@ -46,6 +47,7 @@ def checked_run(
     for name, value in (("reduce", reduce), ("common_random_numbers", common)):
         if not isinstance(value, bool):
             raise ValueError(f"{name} must be True or False, got {value!r}")
+    forget_if_changed(landscape)
     _check_samples(landscape)
     oracle.check(landscape)
     if callable(getattr(optimizer, "lr", None)):

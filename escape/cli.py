@@ -23,6 +23,7 @@ from escape.results import merge as merge_shards
 from escape.run import CENSORED, DIVERGED, EXITED, Run
 from escape.simulate import replay as replay_chain
 from escape.simulate import run_checked
+from escape.spec import digest
 from escape.store import FileStore
 
 _STATUS = {CENSORED: "censored", EXITED: "exited", DIVERGED: "diverged"}
@@ -179,9 +180,10 @@ def simulate(name, options, start_at, every, executor, workers, shard, out, quie
     keyed = out is not None and _has_key(run)
     held = FileStore(out, lambda data: data.attrs.update(command=recipe.dumps())) if out is not None else None
     if held is not None:
-        held.check()
+        held.check(spec_of(run, need_key=False), shard)
     with opened(executor, workers) as pool:
-        job = None if pool is None or isinstance(pool, int) else RecipeJob(recipe.dumps(), every)
+        local = pool is None or isinstance(pool, int)
+        job = None if local else RecipeJob(recipe.dumps(), every, digest(spec_of(run, need_key=False)))
         data = run_checked(
             run, executor=pool, store=held if keyed else None, shard=part, progress=None if quiet else "simulate",
             job=job,

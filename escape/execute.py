@@ -1,5 +1,6 @@
 """Who runs the blocks: threads of our own, or any executor; what is finished is kept, whatever ends the run."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -72,13 +73,14 @@ def run_blocks(
     kept = 0
     with Progress(sum(task.size for task in tasks), progress) as shown:
         missing = []
-        for task in tasks:
-            found = None if task.parts is None else task.parts.find(task.number)
-            if found is None:
-                missing.append(task)
-            else:
-                take(task, found)
-                shown.advance(task.size)
+        with said_on_interruption(tasks[0].parts if tasks else None):
+            for task in tasks:
+                found = None if task.parts is None else task.parts.find(task.number)
+                if found is None:
+                    missing.append(task)
+                else:
+                    take(task, found)
+                    shown.advance(task.size)
         kept = len(tasks) - len(missing)
         workers = min(len(missing), _cores() if executor is None else executor) if own else _workers(executor)
         # Only threads of our own share memory with the bar; elsewhere a block counts when it is back.
@@ -112,11 +114,25 @@ def run_blocks(
                 torch.set_num_threads(threads)
 
 
+@contextlib.contextmanager
+def said_on_interruption(parts: Parts | None) -> Iterator[None]:
+    """Have an interruption outside the simulation say what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if error.args or parts is None:
+            raise
+        kept = len(list(parts.folder.glob("block-*.npz")))
+        where = f"{kept} blocks are kept in {parts.folder}; the same run goes on from there"
+        raise KeyboardInterrupt(where) from None
+
+
 def check_executor(executor) -> None:
     """Raise ValueError unless `executor` is None, an executor or a number of threads."""
-    workers = executor is None or hasattr(executor, "submit")
+    workers = executor is None or isinstance(executor, Executor)
     if not workers and (isinstance(executor, bool) or not isinstance(executor, int) or executor < 1):
-        raise ValueError(f"executor must be an Executor or a number of threads of at least 1, got {executor!r}")
+        hint = "; take its get_executor()" if hasattr(executor, "get_executor") else ""
+        raise ValueError(f"executor must be an Executor or a number of threads of at least 1, got {executor!r}{hint}")
 
 
 def _finished(pool, tasks: list[Task], extra: tuple, futures: dict, workers: int) -> Iterator[tuple[Future, Task]]:
@@ -149,6 +165,9 @@ def _one_thread() -> None:
 
 def _workers(executor: Executor) -> int:
     """Workers of somebody's executor; where it does not say, as many as a small cluster has."""
+    client = getattr(executor, "_client", None)
+    if hasattr(client, "ncores"):
+        return sum(client.ncores().values()) or 16
     return getattr(executor, "_max_workers", None) or 16
 
 

@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-import resource
 import sys
 
 # glibc's numbers for the options of mallopt.
@@ -26,6 +25,10 @@ def keep_freed_memory() -> bool:
 
 
 def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
+    """Largest resident memory of this process so far, in bytes; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

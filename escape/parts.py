@@ -6,11 +6,13 @@ import shutil
 import tempfile
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from escape.run import BlockResult, Run
+from escape.store import file_mode
 
 
 class Parts:
@@ -44,7 +46,9 @@ class Parts:
                 return self._checked(held, number)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except PermissionError:
+            raise
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             warnings.warn(f"{path} is torn ({' '.join(str(error).split())}); its block is done again", stacklevel=2)
             return None
 
@@ -57,29 +61,36 @@ class Parts:
             If it cannot be written, naming the file; blocks that were kept before stay whole.
         """
         path = self.path(number)
-        records = {f"record_{i}": result.records[name] for i, name in enumerate(self._run.observe)}
+        # By name: the order in which observables were given is no part of the run.
+        records = {f"record_{i}": result.records[name] for i, name in enumerate(sorted(self._run.observe))}
         counts = np.array([result.needed, result.moved], dtype=np.int64)
+        arrays = {"exit_step": result.exit_step, "status": result.status, "final": result.final, "counts": counts}
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.folder, prefix=f".{path.name}.", suffix=".part")
             try:
-                with os.fdopen(handle, "wb") as file:
-                    np.savez(
-                        file, exit_step=result.exit_step, status=result.status, final=result.final, counts=counts,
-                        **records,
-                    )  # fmt: skip
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(name, path)
-            except BaseException:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(name)
-                raise
+                self._write(path, {**arrays, **records})
+            except FileNotFoundError:
+                # Another process that ran the same was done, and has cleared up.
+                self._write(path, {**arrays, **records})
         except OSError as error:
             raise type(error)(
                 f"cannot write {path}: {error.strerror or error}; the blocks finished before are kept there, "
                 "and the same run goes on from them"
             ) from error
+
+    def _write(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.folder, prefix=f".{path.name}.", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, file_mode())
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
 
     def discard(self) -> None:
         """Remove the folder, once all that it holds is kept elsewhere."""
@@ -88,7 +99,7 @@ class Parts:
     def _checked(self, held, number: int) -> BlockResult:
         wanted = self._run.wanted(number)
         exit_step, status, final, counts = (held[key] for key in ("exit_step", "status", "final", "counts"))
-        records = {name: held[f"record_{i}"] for i, name in enumerate(self._run.observe)}
+        records = {name: held[f"record_{i}"] for i, name in enumerate(sorted(self._run.observe))}
         rows = len(self._run.recorded)
         whole = exit_step.shape == status.shape == (wanted,) == final.shape[:1] and counts.shape == (2,)
         if not whole or any(len(values) != rows for values in records.values()):

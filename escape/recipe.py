@@ -17,8 +17,9 @@ from escape.landscapes import CriticalPoint, Landscape
 from escape.observables import Above, Exit, Loss, Observable, Projection, SquaredDistance, SquaredProjection
 from escape.optimizers import GradientDescent, HeavyBall, Optimizer
 from escape.oracles import FullBatch, GaussianNoise, IsotropicNoise, MiniBatch, Oracle
-from escape.provenance import source
+from escape.provenance import spec_of
 from escape.run import BlockResult, Run
+from escape.spec import digest
 from escape.starts import NormalStart
 
 ORACLES = {"full": FullBatch, "minibatch": MiniBatch, "gaussian": GaussianNoise, "isotropic": IsotropicNoise}
@@ -208,13 +209,13 @@ class RecipeJob:
         As `Recipe.dumps` writes it.
     every : int
         How often observables are recorded.
-    source : str
-        Digest of the package's source, which must be the worker's too.
+    spec : str
+        Digest of the run's spec, which the worker must find too.
     """
 
     recipe: str
     every: int
-    source: str = field(default_factory=source)
+    spec: str
 
     def __call__(self, number: int) -> BlockResult:
         """Run one block.
@@ -222,17 +223,21 @@ class RecipeJob:
         Raises
         ------
         ValueError
-            If the worker has another version of the package.
+            If the worker makes another run of it.
         """
-        if self.source != source():
-            raise ValueError("a worker runs another version of escape than this command; install the same there")
-        return run_block(_made(self.recipe, self.every), number)
+        return run_block(_made(self.recipe, self.every, self.spec), number)
 
 
 @functools.lru_cache(maxsize=4)
-def _made(text: str, every: int) -> Run:
+def _made(text: str, every: int, spec: str) -> Run:
     recipe = Recipe(**json.loads(text))
-    return recipe.run(recipe.parts(), every)
+    run = recipe.run(recipe.parts(), every)
+    if digest(spec_of(run, need_key=False)) != spec:
+        raise ValueError(
+            "a worker would run something else: it has another version of escape, torch or numpy, or of the file "
+            "of the landscape; make them the same there"
+        )
+    return run
 
 
 def load_landscape(name: str, options: list[str], dtype: str | None = None, device: str = "cpu") -> Landscape:

@@ -117,7 +117,11 @@ def merge(*shards: xr.Dataset) -> xr.Dataset:
     specs = {data.attrs.get("spec") for data in ordered}
     if len(specs) > 1 or None in specs:
         raise ValueError(f"these are not shards of one run: {_difference(ordered)}")
-    chains = json.loads(specs.pop())["chains"]
+    spec = json.loads(specs.pop())
+    for name, part in spec.items():
+        if isinstance(part, dict) and "not described" in part:
+            raise ValueError(f"nothing says that these shards are of one run: {name} {part['not described']}")
+    chains = spec["chains"]
     expected = 0
     for data in ordered:
         first = int(data.chain[0])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from escape.block import run_block
 from escape.checked import checked_run
-from escape.execute import Task, check_executor, run_blocks
+from escape.execute import Task, check_executor, run_blocks, said_on_interruption
 from escape.landscapes.base import Landscape
 from escape.observables import Observable
 from escape.optimizers import Optimizer
@@ -155,7 +155,7 @@ def run_checked(
         found = store.find(spec, **part)
         if found is not None:
             return found
-        store.check()
+        store.check(spec, **part)
         parts = Parts(store.parts(spec, **part), run)
     began = time.perf_counter()
     gathering = Gathering(run, numbers)
@@ -166,7 +166,8 @@ def run_checked(
     _warn_of_drawn_exits(run, data)
     data.attrs |= {"spec": json.dumps(spec), **part, **environment(run), "wall_seconds": time.perf_counter() - began}
     if store is not None:
-        store.save(spec, data, **part)
+        with said_on_interruption(parts):
+            store.save(spec, data, **part)
         parts.discard()
     return data
 

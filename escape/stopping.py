@@ -66,8 +66,9 @@ class Precision(NamedTuple):
         width = 0.0 if half == 0 else half / abs(value) if value and math.isfinite(value) else math.inf
         width = math.inf if math.isnan(width) else width
         narrow = width <= self.precision
-        # An estimate that is itself infinite has seen nothing yet; a finite one without an end never will have one.
-        hopeless = math.isfinite(value) and (math.isinf(low) or math.isinf(high))
+        # A mean that is itself infinite has seen nothing yet; a finite one without an end, of chains some of which were
+        # censored, never will have one. Of another target nobody can say: a quantile's end may come with more chains.
+        hopeless = self.target is estimate.mean_exit_step and math.isfinite(value) and math.isinf(high - low)
         if narrow or hopeless or blocks >= run.blocks:
             if not narrow and not hopeless:
                 used = f"{width:.2g} with all {run.chains} chains"

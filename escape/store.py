@@ -1,6 +1,7 @@
 """Results on disk: netCDF-4 files, whole or not there, found again by the spec of their run."""
 
 import contextlib
+import glob
 import json
 import os
 import tempfile
@@ -38,7 +39,7 @@ def write(data: xr.Dataset, path: str | Path, scratch: Path | None = None) -> Pa
         data.to_netcdf(name, engine="h5netcdf")
         with open(name, "rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
+        os.chmod(name, file_mode())
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -113,15 +114,19 @@ class Store:
         warnings.warn(f"{path} holds another run; the run is done again and replaces it", stacklevel=2)
         return None
 
-    def check(self) -> None:
+    def check(self, spec: dict, shard: str | None = None) -> None:
         """Raise OSError, naming the folder, unless a result can be kept there; better now than after the run."""
         check_writable(self.folder / "result.nc")
 
     def save(self, spec: dict, data: xr.Dataset, shard: str | None = None) -> Path:
         """Keep a result."""
         # Killed while it writes, a run then leaves nothing but the folder that it goes on from.
-        parts = self.parts(spec, shard)
-        return write(data, self.path(spec, shard), parts if parts.is_dir() else None)
+        parts, path = self.parts(spec, shard), self.path(spec, shard)
+        try:
+            return write(data, path, parts if parts.is_dir() else None)
+        except FileNotFoundError:
+            # Another process that ran the same was done, and has cleared up.
+            return write(data, path)
 
     @staticmethod
     def _key(spec: dict, shard: str | None) -> str:
@@ -158,9 +163,35 @@ class FileStore(Store):
         self.held = data is not None
         return data
 
-    def check(self) -> None:
-        """Raise OSError, naming the file, unless it can be written."""
+    def check(self, spec: dict, shard: str | None = None) -> None:
+        """Refuse a file that cannot be written, or that holds what this run must not replace.
+
+        Raises
+        ------
+        OSError
+            Naming the file, if it cannot be written.
+        ValueError
+            If it holds another shard of this run, or is none of ours.
+        """
         check_writable(self.file)
+        if self.file.exists():
+            with open(self.file, "rb") as file:
+                if file.read(4) not in (b"\x89HDF", b""):
+                    raise ValueError(f"{self.file} is not a result of escape and would be lost; choose another name")
+            held = self._shard_held(spec)
+            if held is not None and held != shard:
+                raise ValueError(f"{self.file} holds shard {held} of this run; give every shard a file of its own")
+        for other in sorted(self.folder.glob(f"{glob.escape(self.file.name)}.*.parts")):
+            if other != self.parts(spec, shard):
+                warnings.warn(f"{other} holds blocks of another run that was to become this file", stacklevel=2)
+
+    def _shard_held(self, spec: dict) -> str | None:
+        """Which shard of this run the file holds, if it does."""
+        try:
+            attrs = read(self.file).attrs
+        except ValueError:
+            return None
+        return attrs.get("shard") if json.loads(attrs.get("spec", "null")) == spec else None
 
     def save(self, spec: dict, data: xr.Dataset, shard: str | None = None) -> Path:
         """Write the file."""
@@ -168,7 +199,8 @@ class FileStore(Store):
         return super().save(spec, data, shard)
 
 
-def _umask() -> int:
+def file_mode() -> int:
+    """Permissions that a new file gets of itself, and one made by `tempfile` does not."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    return 0o666 & ~mask

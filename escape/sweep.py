@@ -147,7 +147,7 @@ def sweep(
         if data is not None:
             _warn_of_unreached(data, places)
             return data
-        store.check()
+        store.check(spec)
     began = time.perf_counter()
     folder = None if store is None else store.parts(spec)
     points = [_Point(run, rule, folder and Parts(folder / f"point-{i:06d}", run)) for i, run in enumerate(runs)]

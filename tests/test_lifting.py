@@ -1,11 +1,14 @@
 """Recorded functions: the same bits as vmap, for every landscape there is, and never where that could not be kept."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
+import torch.nn.functional as F
 from cases import CASES, normal
 from torch.func import grad, vmap
 
-from escape import FullBatch, GaussianNoise, GradientDescent, MiniBatch, simulate
+from escape import FullBatch, GaussianNoise, GradientDescent, Landscape, MiniBatch, simulate
 from escape.landscapes import lifting
 from escape.landscapes.lifting import Lifted, LiftedFunctions
 
@@ -140,3 +143,57 @@ def test_a_copy_of_the_lifted_functions_is_empty():
     held.get_or_lift("double", lambda x: 2 * x, (0,))
     assert len(held) == 1
     assert pickle.loads(pickle.dumps(held)) == {}
+
+
+@pytest.mark.parametrize("smooth", [F.softplus, F.gelu, F.silu, torch.tanh, torch.sigmoid], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_smooth_losses_of_parts_of_a_sample_keep_their_bits(smooth, dtype):
+    """Their kernels round otherwise where numbers do not lie side by side: a record must keep every layout."""
+
+    def loss(x, s):
+        return s[5] * smooth(-(s[:5] @ x)) + smooth(x * s[5]).sum() + 0.01 * (x * x).sum()
+
+    for c in (1, 3, 13, 64):
+        x, s = normal(c, 5, seed=c).to(dtype), normal(c, 6, seed=c + 1).to(dtype)
+        assert recorded(grad(loss), (0, 0), x, s)
+        assert recorded(grad(loss), (0, None), x, s[0])
+        assert recorded(grad(loss), (0, 0), x, s[:1].expand(c, -1))
+
+
+def test_records_side_by_side_leave_torch_as_it_was():
+    from concurrent.futures import ThreadPoolExecutor
+
+    def one(k):
+        with torch.no_grad():
+            x = normal(4, 3, seed=k)
+            return torch.equal(Lifted(grad(lambda x: (x**k).sum()), (0,))(x), vmap(grad(lambda x: (x**k).sum()))(x))
+
+    call = torch.nn.Module.__call__
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(one, range(2, 26)))
+    assert torch.nn.Module.__call__ is call
+    assert not torch.fx._symbolic_trace.is_fx_tracing()
+
+
+@dataclass(eq=False)
+class Scaled(Landscape):
+    """A landscape whose fields may be changed between runs."""
+
+    samples: torch.Tensor
+    size: float
+
+    def sample_loss(self, x, s):
+        return self.size * (x @ x) + s @ x
+
+
+def test_what_is_changed_between_runs_is_seen():
+    tilts = torch.zeros(4, 2, dtype=F64)
+    landscape = Scaled(tilts, 0.1)
+    go = lambda one: simulate(one, FullBatch(), GradientDescent(0.1), torch.ones(2), steps=9, chains=2).final.values  # noqa: E731
+    first = go(landscape)
+    assert (go(landscape) == first).all()
+    landscape.size = 1.0
+    assert (go(landscape) == go(Scaled(tilts, 1.0))).all()
+    assert not (go(landscape) == first).any()
+    landscape.samples += 1.0
+    assert (go(landscape) == go(Scaled(tilts, 1.0))).all()

@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -238,3 +239,56 @@ def test_shards_in_one_store_do_not_meet(tmp_path):
     again = run(shard=(2, 2), store=tmp_path)
     assert_same(again, made[1])
     assert_same(run(store=tmp_path), whole)
+
+
+def test_the_order_of_observables_is_no_part_of_a_run(tmp_path):
+    x, y = (Projection(ORIGIN, torch.eye(2)[k]) for k in (0, 1))
+
+    def interrupt(done, total):
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(observe={"x": x, "y": y}, store=tmp_path, progress=interrupt)
+    assert list(tmp_path.glob("*.parts/block-*.npz"))
+    assert_same(run(observe={"y": y, "x": x}, store=tmp_path), run(observe={"x": x, "y": y}))
+
+
+def test_another_that_was_done_first_may_clear_up(tmp_path):
+    """Two processes run the same with one store; the first takes the folder of blocks away when it is done."""
+    cleared = []
+
+    def clear(done, total):
+        for folder in tmp_path.glob("*.parts"):
+            if not cleared:
+                cleared.append(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+
+    assert_same(run(store=tmp_path, progress=clear, executor=1), run())
+    assert cleared
+    assert [path.suffix for path in tmp_path.iterdir()] == [".nc"]
+
+
+def test_files_that_would_be_lost_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = ["simulate", "additive-saddle", "--steps", "9", "--chains", "40", "--block", "20", "--quiet"]
+    (tmp_path / "notes.nc").write_text("all I know")
+    done = CliRunner().invoke(main, [*small, "--out", "notes.nc"])
+    assert done.exit_code == 2
+    assert "notes.nc is not a result of escape and would be lost; choose another name" in done.stderr
+    assert CliRunner().invoke(main, [*small, "--shard", "1/2", "--out", "part.nc"]).exit_code == 0
+    done = CliRunner().invoke(main, [*small, "--shard", "2/2", "--out", "part.nc"])
+    assert done.exit_code == 2
+    assert "part.nc holds shard 1/2 of this run; give every shard a file of its own" in done.stderr
+
+
+def test_a_client_is_no_executor():
+    class Client:
+        def submit(self, *_):
+            raise AssertionError
+
+        def get_executor(self):
+            raise AssertionError
+
+    with pytest.raises(ValueError, match=r"executor must be an Executor .* take its get_executor\(\)"):
+        run(executor=Client())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, hessian, vmap
 
-from escape.landscapes.batches import batch_sum
+from escape.landscapes.batches import batch_sum, one_thread
 from escape.landscapes.critical_point import CriticalPoint
 from escape.landscapes.lifting import Lifted, LiftedFunctions
 
@@ -194,9 +194,11 @@ class Landscape(ABC):
     @cached_property
     def mean_sample(self) -> Tensor:
         """Mean row of `samples`, (k,)."""
-        return self.samples.mean(0)
+        with one_thread():
+            return self.samples.mean(0)
 
     @cached_property
+    @one_thread()
     def sample_root(self) -> Tensor:
         """L (k, r) with L Lᵀ the covariance of the rows of `samples` and r its rank.
 
@@ -229,7 +231,8 @@ class Landscape(ABC):
         """Tr C in d dimensions, where the covariance is the same at every point."""
         if dimension not in self._traces:
             origin = self.samples.new_zeros(dimension)
-            self._traces[dimension] = float(self.gradient_covariance(origin).trace())
+            with one_thread():
+                self._traces[dimension] = float(self.gradient_covariance(origin).trace())
         return self._traces[dimension]
 
     @cached_property

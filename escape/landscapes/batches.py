@@ -5,8 +5,10 @@ an embedding bag in double precision, and of a gather with a batched product for
 by itself, so that it does not depend on which chains stand beside it.
 """
 
+import contextlib
 import functools
 import warnings
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +25,10 @@ def batch_sum(rows: Tensor, index: Tensor, weights: Tensor | None = None) -> Ten
     """Σ_j w_j rows[index_j] for every batch: rows (n, k), index (c, b), weights (c, b) or ones -> (c, k)."""
     if torch.compiler.is_compiling():
         return F.embedding_bag(index, rows, mode="sum", per_sample_weights=weights)
-    if rows.dtype == torch.float32 or not _compressed(rows):
+    if rows.dtype != torch.float64 or not _compressed(rows):
         if weights is not None:
             weights = weights.reshape(-1)
+        index = _wide_enough(index)
         starts = _ends(*index.shape, index.dtype, index.device)[:-1]
         return torch.embedding_bag(rows, index.reshape(-1), starts, False, _SUM, False, weights)[0]
     if weights is None:
@@ -38,10 +41,21 @@ def batch_scores(x: Tensor, features: Tensor, index: Tensor) -> Tensor:
     b, n = index.shape[1], len(features)
     if b > _DENSE * n:
         return (x @ features.T).gather(1, index.long())
-    if not _compressed(features):
+    if features.dtype not in (torch.float32, torch.float64) or not _compressed(features):
         return torch.bmm(features[index], x[:, :, None])[:, :, 0]
     wanted = _matrix(index, features.new_zeros(index.shape), n)
     return torch.sparse.sampled_addmm(wanted, x, features.T, beta=0).values().view(index.shape)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Sum on one thread: torch may cut long sums in as many parts as it has threads, and they then round otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _compressed(rows: Tensor) -> bool:
@@ -51,9 +65,15 @@ def _compressed(rows: Tensor) -> bool:
 
 def _matrix(index: Tensor, values: Tensor, n: int) -> Tensor:
     """The (c, n) matrix that has `values` of each row at `index`."""
+    index = _wide_enough(index)
     ends = _ends(*index.shape, index.dtype, index.device)
     size = (len(index), n)
     return torch.sparse_csr_tensor(ends, index.reshape(-1), values.reshape(-1), size=size, check_invariants=False)
+
+
+def _wide_enough(index: Tensor) -> Tensor:
+    """Indices of a type that can count them too."""
+    return index.long() if index.numel() >= 1 << 31 else index
 
 
 @functools.lru_cache(maxsize=256)

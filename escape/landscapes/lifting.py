@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from torch.func import vmap
 _CALLS, _CALLS_IN_ALL = 200, 2000
 # Recorded layouts at most, of one function.
 _LAYOUTS = 256
+# torch patches itself while it records: one at a time in the whole process.
+_recording = threading.Lock()
 
 
 class Lifted:
@@ -28,7 +31,6 @@ class Lifted:
         self._in_dims = in_dims
         self._seen: dict[tuple, int | Callable] = {}
         self._calls = 0
-        self._lock = threading.Lock()
 
     def __call__(self, *arguments: Tensor) -> Tensor:
         """Evaluate at tensors that have the lifted dimensions."""
@@ -41,7 +43,7 @@ class Lifted:
         # Two threads may count one call; the count only says when to record.
         self._calls += 1
         if self._calls >= _CALLS_IN_ALL and (found >= _CALLS or each not in self._seen):
-            with self._lock:
+            with _recording:
                 self._record(each, count, arguments)
         elif found or len(self._seen) < _LAYOUTS:
             self._seen[each, count] = found + 1
@@ -119,7 +121,9 @@ def _simplify(module) -> None:
         if node.op == "get_attr" and isinstance(getattr(module, node.target, None), Tensor):
             constants[node] = getattr(module, node.target)
         elif node.op == "call_function" and node.target in _LIKE and "val" in node.meta:
-            _put(graph, module, node, _LIKE[node.target](node.meta["val"]), constants)
+            made = node.meta["val"]
+            value = torch.empty_strided(made.shape, made.stride(), dtype=made.dtype, device=made.device)
+            _put(graph, module, node, value.fill_(_LIKE[node.target]), constants)
         elif node.op == "call_function" and _all_constant(node, constants):
             arguments = torch.fx.node.map_arg((node.args, node.kwargs), constants.__getitem__)
             value = node.target(*arguments[0], **arguments[1])
@@ -135,11 +139,8 @@ def _simplify(module) -> None:
     graph.eliminate_dead_code()
 
 
-# Tensors made of another's shape, type and device alone.
-_LIKE = {
-    torch.ops.aten.ones_like.default: lambda like: torch.ones(like.shape, dtype=like.dtype, device=like.device),
-    torch.ops.aten.zeros_like.default: lambda like: torch.zeros(like.shape, dtype=like.dtype, device=like.device),
-}
+# Tensors made of another's layout, type and device alone.
+_LIKE = {torch.ops.aten.ones_like.default: 1, torch.ops.aten.zeros_like.default: 0}
 
 
 def _put(graph, module, node, value: Tensor, constants: dict) -> None:
@@ -154,17 +155,45 @@ def _put(graph, module, node, value: Tensor, constants: dict) -> None:
 
 
 def _is_ones_of(ones: Tensor, other, product) -> bool:
-    """Whether a product with `ones` is the other factor itself, in shape and type too."""
+    """Whether a product with `ones` is the other factor itself, in type and layout too.
+
+    Kernels may round otherwise where numbers do not lie side by side, so that the layout must not change either.
+    """
     found, made = (getattr(node, "meta", {}).get("val") for node in (other, product))
     if found is None or made is None or not isinstance(found, Tensor):
         return False
-    return found.shape == made.shape and found.dtype == made.dtype and bool((ones == 1).all())
+    same = found.shape == made.shape and found.stride() == made.stride() and found.dtype == made.dtype
+    return same and bool((ones == 1).all())
 
 
 def _all_constant(node, constants: dict) -> bool:
     # Random numbers are drawn at every call, whatever they are drawn from.
     known = hasattr(node.target, "_schema") and torch.Tag.nondeterministic_seeded not in node.target.tags
     return known and all(one in constants for one in node.all_input_nodes)
+
+
+def forget_if_changed(owner: object) -> None:
+    """Drop what an object has cached, recorded functions too, if its own values are not those of the last call."""
+    cached = {
+        name for kind in type(owner).__mro__ for name, value in vars(kind).items() if isinstance(value, cached_property)
+    }
+    values = {name: value for name, value in vars(owner).items() if name not in cached and name != _VALUES}
+    now = {name: (value, getattr(value, "_version", None)) for name, value in values.items()}
+    before = vars(owner).get(_VALUES, now)
+    if now.keys() != before.keys() or not all(_unchanged(now[name], before[name]) for name in now):
+        for name in cached:
+            vars(owner).pop(name, None)
+    vars(owner)[_VALUES] = now
+
+
+_VALUES = "_values_at_last_run"
+
+
+def _unchanged(now: tuple, before: tuple) -> bool:
+    if now[0] is before[0]:
+        return now[1] == before[1]
+    plain = (bool, int, float, str, type(None))
+    return isinstance(now[0], plain) and type(now[0]) is type(before[0]) and now[0] == before[0]
 
 
 class LiftedFunctions(dict):

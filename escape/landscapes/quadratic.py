@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from escape.landscapes.base import Landscape
+from escape.landscapes.batches import one_thread
 from escape.landscapes.critical_point import CriticalPoint
 from escape.landscapes.sampling import standardized_normal
 
@@ -137,7 +138,8 @@ class QuadraticSaddle(Landscape):
         The tilts sum to zero by definition; the rounding of their sum, some 10⁻¹⁸, would push batch gradient descent
         off a saddle where it must stay for ever.
         """
-        mean = self.samples.mean(0)
+        with one_thread():
+            mean = self.samples.mean(0)
         if self._varies[1] or not self._varies[0]:
             mean[-self.dimension :] = 0
         return mean
