@@ -110,7 +110,7 @@ def draw(result: dict, path: Path) -> None:
         axes[5].axis("off")
         axes[5].text(
             0.0, 0.95, "Held fixed elsewhere:\n" + "\n".join(f"{_NAMES[k]}: {v:,}" for k, v in fixed.items())
-            + "\nsingle precision\n\nPoints: median of 3\nwith their range\nDashed: fitted power",
+            + "\nsingle precision\n\nPoints: median of 3\nwith their range\nDashed: power law",
             transform=axes[5].transAxes, va="top", fontsize=6.5, linespacing=1.35,
         )  # fmt: skip
         sns.despine(figure)
