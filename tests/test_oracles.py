@@ -16,6 +16,7 @@ from escape import (
     IsotropicNoise,
     MiniBatch,
     QuadraticSaddle,
+    RankOneFactorization,
     TwoSlopeWell,
     simulate,
     theory,
@@ -136,6 +137,17 @@ def test_the_general_path_gives_the_same_noise():
     for b in (2, 3, 39):  # few rows are gathered, many are picked out of all scores
         index = torch.randint(40, (5, b), generator=generator(3))
         assert torch.allclose(landscape.gradient(x, index), general._batch_gradient(x, index), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_how_samples_lie_in_memory_changes_nothing(dtype):
+    rows = centred(50, 3).to(dtype)
+    across = rows.T.contiguous().T
+    assert not across.is_contiguous()
+    x, index = normal(6, 3, seed=1).to(dtype), torch.randint(50, (6, 8), generator=generator(1))
+    for make in (lambda rows: QuadraticSaddle(torch.ones_like(rows), rows), lambda rows: RankOneFactorization(rows)):
+        for batch in (index, index[:, :1]):
+            assert torch.equal(make(rows).gradient(x, batch), make(across).gradient(x, batch))
 
 
 # The whole sample is no noise.
