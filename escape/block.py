@@ -117,8 +117,7 @@ class _Block:
         self.moved += len(self.rows) * (last - first)
         gone = None
         if chunk.when is not None:
-            gone = chunk.when < len(chunk.states)
-            gone = gone if self.live is None else gone & self.live
+            gone = self._moving(None) & (chunk.when < len(chunk.states))
             index = gone.nonzero()[:, 0]
             when = chunk.when[index]
             for i in when.unique().tolist():
@@ -175,21 +174,24 @@ class _Block:
         """Record step t from the rows at x; chains that have left by then, `gone` among the rows too, as they left."""
         run = self.run
         if t % run.every == 0:
+            whole = gone is None and self.live is None and len(x) == run.block
+            moving = None if whole else self._moving(gone).nonzero()[:, 0]
             for name, observable in run.observe.items():
                 values = observable(x)
-                if gone is not None or self.live is not None or len(x) < run.block:
-                    moving = torch.ones_like(self.rows, dtype=torch.bool) if self.live is None else self.live
-                    moving = moving if gone is None else moving & ~gone
+                if moving is not None:
                     values = self.held[name].index_copy(0, self.rows[moving], values[moving])
                 elif values._is_view():
                     # It would keep the whole state that it looks at.
                     values = values.clone()
                 self._keep(name, values)
         if self.follow is not None:
-            inside = (self.rows == self.follow) if self.live is None else (self.rows == self.follow) & self.live
-            inside = inside if gone is None else inside & ~gone
-            index = inside.nonzero()
+            index = (self._moving(gone) & (self.rows == self.follow)).nonzero()
             self.path.append(x[index[0, 0]].clone() if len(index) else self.final[self.follow])
+
+    def _moving(self, gone: Tensor | None) -> Tensor:
+        """Rows that are chains still on their way, without those that are gone."""
+        moving = torch.ones_like(self.rows, dtype=torch.bool) if self.live is None else self.live
+        return moving if gone is None else moving & ~gone
 
     def _keep(self, name: str, values: Tensor) -> None:
         values = values[: self.wanted]
@@ -211,7 +213,7 @@ class _Block:
 
     def _drop(self, gone: Tensor) -> None:
         """Take rows off the moving state, down to the next rung that holds all live ones."""
-        self.live = ~gone if self.live is None else self.live & ~gone
+        self.live = self._moving(gone)
         index = self.live.nonzero()[:, 0]
         size = len(self.rows)
         if self.run.thins:

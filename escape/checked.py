@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from escape.landscapes.base import Landscape
-from escape.landscapes.lifting import forget_if_changed
+from escape.landscapes.changes import forget_if_changed
 from escape.optimizers import Optimizer, check_lr
 from escape.oracles import Oracle
 from escape.run import Run

@@ -1,9 +1,6 @@
 """Blocks on disk as they finish, so that a run that was broken off goes on from there."""
 
-import contextlib
-import os
 import shutil
-import tempfile
 import warnings
 import zipfile
 import zlib
@@ -12,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from escape.run import BlockResult, Run
-from escape.store import file_mode
+from escape.store import written_whole
 
 
 class Parts:
@@ -79,18 +76,9 @@ class Parts:
 
     def _write(self, path: Path, arrays: dict[str, np.ndarray]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix=f".{path.name}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, file_mode())
-            os.replace(name, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
+        # An open file: to a name of another ending numpy would add one of its own.
+        with written_whole(path) as name, open(name, "wb") as file:
+            np.savez(file, **arrays)
 
     def discard(self) -> None:
         """Remove the folder, once all that it holds is kept elsewhere."""

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import xarray as xr
@@ -33,19 +33,34 @@ def write(data: xr.Dataset, path: str | Path, scratch: Path | None = None) -> Pa
     """
     path = Path(path)
     check_writable(path)
+    with written_whole(path, scratch) as name:
+        data.to_netcdf(name, engine="h5netcdf")
+    return path
+
+
+@contextlib.contextmanager
+def written_whole(path: Path, scratch: Path | None = None) -> Iterator[str]:
+    """Give the name of a temporary file to write; afterwards it is flushed to disk and renamed to `path`, or removed.
+
+    Parameters
+    ----------
+    path : Path
+        The file to come, whole or not at all.
+    scratch : Path, optional
+        As for `write`.
+    """
     handle, name = tempfile.mkstemp(dir=scratch or path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     try:
-        data.to_netcdf(name, engine="h5netcdf")
+        yield name
         with open(name, "rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(name, file_mode())
+        os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
-    return path
 
 
 def read(path: str | Path) -> xr.Dataset:
@@ -199,8 +214,7 @@ class FileStore(Store):
         return super().save(spec, data, shard)
 
 
-def file_mode() -> int:
-    """Permissions that a new file gets of itself, and one made by `tempfile` does not."""
+def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
-    return 0o666 & ~mask
+    return mask

@@ -16,6 +16,9 @@ from test_simulate import assert_same, run
 
 from escape import WorkerLost, merge
 from escape.cli import main
+from escape.provenance import spec_of
+from escape.recipe import Recipe, RecipeJob
+from escape.spec import digest
 from escape.store import read
 
 SMALL = ["--steps", "60", "--chains", "200", "--block", "32", "--batch-size", "8", "--radius", "0.5", "--quiet"]
@@ -118,3 +121,20 @@ def test_a_cluster_that_is_not_there_is_refused_in_one_line():
     assert done.exit_code == 2
     assert done.stderr.startswith("Error: no Dask scheduler answers at tcp://127.0.0.1:1")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_worker_that_would_run_something_else_refuses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "my.py"
+    file.write_text(MINE)
+    recipe = Recipe("my.py:bowl", steps=5, chains=8, block=8, batch_size=4)
+    spec = digest(spec_of(recipe.run(recipe.parts(), 1), need_key=False))
+    job = RecipeJob(recipe.dumps(), 1, spec)
+    assert job(0).exit_step.shape == (8,)
+    with pytest.raises(ValueError, match="a worker would run something else"):
+        RecipeJob(recipe.dumps(), 1, "another")(0)
+    file.write_text(MINE.replace("x[1] ** 2 / 2", "x[1] ** 2"))
+    changed = digest(spec_of(recipe.run(recipe.parts(), 1), need_key=False))
+    assert changed != spec
+    now, then = RecipeJob(recipe.dumps(), 1, changed)(0), job(0)
+    assert not (now.final == then.final).all(), "a worker that lives long runs the file as it was"

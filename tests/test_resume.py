@@ -16,7 +16,7 @@ import torch
 from click.testing import CliRunner
 from test_simulate import SADDLE, assert_same, run
 
-from escape import Above, GradientDescent, MiniBatch, Projection, SquaredDistance, merge, parts, simulate
+from escape import Above, GradientDescent, MiniBatch, Projection, SquaredDistance, merge, simulate, store
 from escape.cli import main
 from escape.store import read, write
 
@@ -138,7 +138,7 @@ def test_a_full_disk_is_named_and_what_was_whole_is_kept(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(parts.os, "fsync", fsync)
+        patched.setattr(store.os, "fsync", fsync)
         with pytest.raises(OSError, match=r"cannot write .*block-\d+\.npz: No space left on device; the blocks"):
             long_run(tmp_path)
     files = [path.name for path in tmp_path.glob("*.parts/*")] + [path.name for path in tmp_path.glob("*.parts/.*")]

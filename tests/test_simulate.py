@@ -21,8 +21,10 @@ from escape import (
     FullBatch,
     GaussianNoise,
     GradientDescent,
+    GradientNorm,
     HeavyBall,
     IsotropicNoise,
+    Loss,
     MiniBatch,
     NormalStart,
     Projection,
@@ -210,6 +212,44 @@ def test_a_wider_run_from_starts_of_its_own_begins_with_the_narrower(oracle):
     assert float((wide.status == EXITED).mean()) > 0.5
     narrow = run(start=starts[:100], chains=100, **chosen)
     assert_same(wide.isel(chain=slice(0, 100)), narrow)
+
+
+@pytest.mark.parametrize("steps", [3, 9, 21, 30])
+def test_what_is_observed_of_those_who_left_is_that_of_a_longer_run(steps):
+    """In a rotated basis an observable is a matrix product, which may round by who left together."""
+    landscape = QuadraticSaddle.additive([-1.0] + [0.5] * 19, 0.3, n=100, basis=rotation(20, 1))
+    saddle = landscape.critical_points()[0]
+    along = SquaredProjection(saddle, saddle.unstable)
+    chosen = {
+        "landscape": landscape, "start": saddle.location, "block": 256, "chains": 200, "until": Above(along, 0.2),
+        "observe": {"along": along, "loss": Loss(landscape), "slope": GradientNorm(landscape)},
+    }  # fmt: skip
+    short, long = run(steps=steps, **chosen), run(steps=40, **chosen)
+    for name in chosen["observe"]:
+        assert np.array_equal(short[name].values, long[name].values[: steps + 1]), f"{name} differs"
+    starts = 0.2 * normal(200, 20, seed=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wide = run(**{**chosen, "start": starts, "steps": 5})
+        narrow = run(**{**chosen, "start": starts[:64], "steps": 5, "chains": 64})
+    assert (wide.exit_step.values == 0).any()
+    assert_same(narrow, wide.isel(chain=slice(0, 64)))
+
+
+def test_threads_of_torch_before_a_run_change_nothing():
+    """A long sum is cut into as many parts as torch has threads, and then rounds otherwise."""
+    before = torch.get_num_threads()
+    tilts = normal(200_001, 1, seed=4) + 1.0
+    means = set()
+    try:
+        for threads in (1, 2, 3, 4):
+            torch.set_num_threads(threads)
+            landscape = Monkey(tilts)
+            means.add((float(landscape.mean_sample), float(landscape.sample_root)))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert len(means) == 1, f"the mean sample depends on torch's threads: {means}"
 
 
 def test_seeds_and_blocks_differ():
