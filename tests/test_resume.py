@@ -1,6 +1,7 @@
 """Nothing lost: whatever ends a run, the next one goes on from the finished blocks, to the same bits."""
 
 import errno
+import functools
 import multiprocessing
 import os
 import shutil
@@ -167,7 +168,10 @@ COMMAND = [
 
 
 def test_the_command_stops_on_ctrl_c_and_goes_on(tmp_path, monkeypatch):
-    command = subprocess.Popen(COMMAND, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # A background job of a shell inherits that the signal is ignored.
+    heeded = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    command = subprocess.Popen(COMMAND, preexec_fn=heeded, **pipes)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("far.nc.*.parts/block-*.npz")) and time.monotonic() < deadline:
         time.sleep(0.01)
