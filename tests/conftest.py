@@ -1,11 +1,18 @@
 """Shared by all tests: one thread for torch outside the engine, and assertions in standard errors."""
 
+import comparisons
 import numpy as np
 import pytest
 import torch
 
 # The engine runs its blocks on threads of its own; torch's threads beside them would only fight over the cores.
 torch.set_num_threads(1)
+
+COMPARED = pytest.StashKey[list]()
+
+
+def pytest_configure(config):
+    config.stash[COMPARED] = []
 
 
 def _within(what, got, expected, error, allowed):
@@ -27,3 +34,31 @@ def _within(what, got, expected, error, allowed):
 @pytest.fixture(scope="session")
 def within():
     return _within
+
+
+@pytest.fixture
+def compare(request):
+    """compare(theory.x, case, measured, predicted, error): one measured number against its prediction.
+
+    `error` is the standard error of `measured`, or of the difference where the prediction has one of its own. Asserts
+    |z| ≤ 4 (false alarms 6e-5 each) and keeps z for the table at the end: give numbers from seeds of their own, so
+    that all z together are a sample of the standard normal law.
+    """
+
+    def one(prediction, case, measured, predicted, error):
+        entry = comparisons.Comparison(prediction, case, float(measured), float(predicted), float(error))
+        request.config.stash[COMPARED].append(entry)
+        assert abs(entry.z) <= comparisons.ALLOWED, f"{entry.name}, {case}: {entry.text}"
+
+    return one
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if "validation" in config.option.markexpr:
+        for line in comparisons.table(config.stash[COMPARED]):
+            terminalreporter.write_line(line)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    if exitstatus == 0 and comparisons.not_normal(session.config.stash[COMPARED]):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
