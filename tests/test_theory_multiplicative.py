@@ -4,6 +4,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
+from scipy import optimize
 
 from escape import theory
 
@@ -54,6 +55,34 @@ def test_rate_is_the_top_eigenvalue_of_the_full_map(batch_size, replacement):
     assert moment.log_rate >= slowest - 1e-12, f"ln rho {moment.log_rate} below the growth of the mean {slowest}"
 
 
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize(("batch_size", "replacement"), SAMPLING)
+def test_stationary_covariance_against_every_batch(d, batch_size, replacement):
+    hessians, tilts, _ = problem(d=d)
+    hessians = np.einsum("nij,nkj->nik", hessians, hessians) / 4 + np.eye(d) / 4  # a minimum shared by all
+    lr = 0.7 * theory.mean_square_threshold_lr(hessians, batch_size, replacement)
+    index = batches(4, batch_size, replacement)
+    steps, shifts = np.eye(d) - lr * hessians[index].mean(1), lr * tilts[index].mean(1)
+    full = np.einsum("bij,bkl->ikjl", steps, steps).reshape(d * d, d * d) / len(steps)
+    want = np.linalg.solve(np.eye(d * d) - full, (shifts.T @ shifts / len(steps)).ravel()).reshape(d, d)
+    moment = theory.second_moment(hessians, lr, batch_size, replacement, tilts)
+    got = moment.stationary()
+    worst = np.abs(got - want).max() / max(np.abs(want).max(), 1e-300)
+    assert worst < 1e-12 or (batch_size == 4 and not got.any()), f"S = {got}, over all batches {want}"
+    late = moment.evolve(3000, np.full(d, 0.1))[1][-1]
+    assert np.allclose(late, got, rtol=1e-9, atol=1e-18), f"the moment tends to {late}, not {got}"
+    with pytest.raises(ValueError, match="rho is"):
+        theory.second_moment(hessians, 2 * lr, batch_size, replacement, tilts).stationary()
+
+
+def test_stationary_covariance_of_additive_noise_solves_the_lyapunov_equation():
+    _, tilts, _ = problem()
+    hessian = np.array([[1.0, 0.3, 0.1], [0.3, 0.5, -0.2], [0.1, -0.2, 0.8]])
+    got = theory.second_moment(np.repeat(hessian[None], 4, 0), 0.4, 2, tilts=tilts).stationary()
+    want = theory.stationary_covariance(hessian, theory.kappa(2, 4) * tilts.T @ tilts / 4, 0.4)
+    assert np.allclose(got, want, rtol=1e-12), f"S = {got}, by the Lyapunov equation {want}"
+
+
 def test_large_problem_takes_lanczos_and_agrees_with_dense():
     hessians, _, _ = problem(n=6, d=30, seed=2)  # 465 packed coordinates: the sparse branch
     moment = theory.second_moment(hessians, 0.02, 2)
@@ -92,9 +121,9 @@ def test_second_moment_refuses(change, word):
 def test_textbook_pair():
     gamma = theory.lyapunov_exponent(TWO, 0.5, 1)
     assert abs(gamma - 0.5 * np.log(0.5 * 1.6)) < 1e-15, f"gamma {gamma}"
-    assert abs(gamma + 0.1116) < 5e-5, f"gamma {gamma}, known -0.1116"
+    assert abs(gamma + 0.111571776) < 1e-9, f"gamma {gamma}, known -0.111571776"
     log_rate = np.log(theory.mean_square_rate(TWO, 0.5, 1))
-    assert abs(log_rate - 0.3400) < 5e-5, f"ln rho {log_rate}, known 0.3400"
+    assert abs(log_rate - 0.340037302) < 1e-9, f"ln rho {log_rate}, ln 1.405 is 0.340037302"
     alpha = theory.escape_exponent(TWO, 0.5, 1)
     assert abs(alpha - 0.67650) < 5e-6, f"alpha {alpha}, known 0.67650"
     assert abs(0.5**alpha + 1.6**alpha - 2) < 1e-13, f"alpha {alpha} does not solve E|A|^alpha = 1"
@@ -124,6 +153,88 @@ def test_freezing_step_is_the_derivative_formula():
     got = theory.freezing_step(1e4, curvatures, 0.4, 2)
     assert abs(got / want - 1) < 1e-7, f"t* {got}, by finite differences {want}"
     assert theory.freezing_step(10, TWO, 0.5, 2) == np.inf, "without noise the mean never fails"
+
+
+def escape_probability(ratio, contracting, expanding):
+    """P(the product of factors ever reaches the ratio), by all counts of the two factors that stay below it."""
+    mass, escaped = {0: 1.0}, 0.0  # number of expanding factors -> probability, after t steps
+    for t in range(1, 800):
+        after = {}
+        for count, p in mass.items():
+            for one in (0, 1):
+                after[count + one] = after.get(count + one, 0.0) + p / 2
+        reached = [k for k in after if expanding**k * contracting ** (t - k) >= ratio]
+        escaped += sum(after.pop(k) for k in reached)
+        mass = {k: p for k, p in after.items() if p > 1e-18}
+    return escaped
+
+
+@pytest.mark.parametrize("ratio", [1.3, 5.0, 37.0, 1000.0])
+def test_escape_probability_is_between_its_bounds(ratio):
+    exact = escape_probability(ratio, 0.5, 1.6)
+    low, high = theory.escape_probability_bounds(ratio * 0.01, 0.01, TWO, 0.5, 1)
+    assert low < exact <= high, f"P = {exact} at radius/start = {ratio}, bounds {low} and {high}"
+    alpha = theory.escape_exponent(TWO, 0.5, 1)
+    assert abs(high * ratio**alpha - 1) < 1e-12, f"the upper bound {high} is not ratio^-alpha"
+    assert abs(low / high * 1.6**alpha - 1) < 1e-12, f"the lower bound {low} is not lower by 1.6^-alpha"
+
+
+def test_escape_exponent_is_the_slope_of_the_exact_probability():
+    ratios = np.array([1e2, 1e5])
+    exact = np.array([escape_probability(r, 0.5, 1.6) for r in ratios])
+    slope = -np.log(exact[1] / exact[0]) / np.log(1e3)
+    alpha = theory.escape_exponent(TWO, 0.5, 1)
+    # the constant is between 1.6^-alpha and 1 at both ends
+    assert abs(slope - alpha) < alpha * np.log(1.6) / np.log(1e3), f"slope {slope}, alpha {alpha}"
+    assert abs(slope - alpha) < 0.02, f"slope {slope}, alpha {alpha}"
+
+
+def test_escape_probability_at_the_ends():
+    assert theory.escape_probability_bounds(1.0, 1.0, TWO, 0.5, 1) == (1.0, 1.0), "there already"
+    assert theory.escape_probability_bounds(1.0, 0.9, [1.0, 0.5], 0.5, 1) == (0.0, 0.0), "no batch expands"
+    with pytest.raises(ValueError, match="beyond the radius"):
+        theory.escape_probability_bounds(1.0, 2.0, TWO, 0.5, 1)
+
+
+@pytest.mark.parametrize("curvatures", [TWO, [1.0, -1.2, 0.3, -0.7]])
+def test_frozen_mean_of_few_chains_by_all_their_paths(curvatures):
+    factors = np.log((1 - 0.5 * np.array(curvatures)) ** 2)
+    paths = factors[np.array(list(product(range(len(factors)), repeat=3)))].sum(1)
+    for chains in (1, 2):
+        together = np.array(list(product(paths, repeat=chains)))
+        want = np.log(np.exp(together).mean(1)).mean()
+        got = theory.frozen_log_mean_square(3, chains, curvatures, 0.5, 1)
+        assert abs(got - want) < 1e-6, f"{chains} chains: {got}, over all paths {want}"
+    long = theory.frozen_log_mean_square(200, 1, curvatures, 0.5, 1)
+    assert abs(long - 400 * theory.lyapunov_exponent(curvatures, 0.5, 1)) < 1e-6, f"one chain: {long}, not 2 gamma t"
+    many = theory.frozen_log_mean_square(3, 10**9, curvatures, 0.5, 1)
+    truth = 3 * np.log(theory.mean_square_rate(curvatures, 0.5, 1))
+    assert abs(many - truth) < 1e-6, f"a thousand million chains: {many}, truth {truth}"
+    assert theory.frozen_log_mean_square(0, 5, curvatures, 0.5, 1) == 0, "nothing has moved"
+
+
+@pytest.mark.parametrize(("chains", "low", "high"), [(1e3, 3, 6), (1e5, 3, 6)])
+def test_frozen_mean_is_below_its_leading_order(chains, low, high):
+    """2 t L'(p) - ln m with p L'(p) - L(p) = ln(m)/t, from finite differences."""
+    t, h = 105, 1e-5
+
+    def slope(p):
+        before, after = theory.moment_function([p - h, p + h], TWO, 0.5, 1)
+        return (after - before) / (2 * h)
+
+    price = np.log(chains) / t
+    p = optimize.brentq(lambda p: p * slope(p) - theory.moment_function(p, TWO, 0.5, 1) - price, 0.01, 2)
+    leading = 2 * t * slope(p) - np.log(chains)
+    exact = theory.frozen_log_mean_square(t, int(chains), TWO, 0.5, 1)
+    assert low < leading - exact < high, f"leading order {leading}, exact {exact}"
+    truth = t * np.log(theory.mean_square_rate(TWO, 0.5, 1))
+    assert abs(truth - 35.7) < 0.05, f"E x^2 = exp({truth})"
+    assert exact < leading < truth, f"frozen {exact}, leading order {leading}, truth {truth}"
+
+
+def test_frozen_mean_refuses():
+    with pytest.raises(ValueError, match="maps to zero exactly"):
+        theory.frozen_log_mean_square(3, 10, [1.0, -1.0], 1.0, 1)
 
 
 def test_large_batches_of_few_values_are_enumerated():

@@ -1,4 +1,4 @@
-"""All batches of commuting curvatures, with their probabilities."""
+"""Checks of the terms of a finite sum, and all batches of commuting curvatures with their probabilities."""
 
 import numpy as np
 from scipy.special import gammaln, logsumexp
@@ -20,6 +20,22 @@ def checked_curvatures(curvatures):
     array = real("curvatures", curvatures)
     if array.ndim != 1 or not array.size:
         raise ValueError(f"curvatures have shape {array.shape}: it must be (n,) with n at least 1")
+    return array
+
+
+def checked_hessians(hessians):
+    """Hessians as an array (n, d, d).
+
+    Raises
+    ------
+    ValueError
+        If they have another shape, or one of them is not symmetric.
+    """
+    array = real("hessians", hessians)
+    if array.ndim != 3 or not array.size or array.shape[1] != array.shape[2]:
+        raise ValueError(f"hessians have shape {array.shape}: it must be (n, d, d)")
+    if not np.allclose(array, array.transpose(0, 2, 1), rtol=1e-10, atol=1e-12 * np.abs(array).max()):
+        raise ValueError("hessians are not symmetric")
     return array
 
 

@@ -136,7 +136,7 @@ def escape_exponent(curvatures, lr, batch_size, replacement=False):
 
     Notes
     -----
-    Exact exponent for independent batches, as radius / |x_0| grows.
+    Exact exponent for independent batches, as radius / |x_0| grows; c is bounded by `escape_probability_bounds`.
 
     Source: Cramer-Lundberg; for the stationary tail Kesten (1973), Acta Math. 131, 207.
     """
@@ -159,40 +159,44 @@ def escape_exponent(curvatures, lr, batch_size, replacement=False):
     return float(optimize.brentq(growth, low, high, xtol=1e-300, rtol=1e-14))
 
 
-def freezing_step(chains, curvatures, lr, batch_size, replacement=False):
-    """Step after which the plain mean of x_t^2 over finitely many chains falls below the truth.
+def escape_probability_bounds(radius, start, curvatures, lr, batch_size, replacement=False):
+    """Bounds of the probability of ever reaching the radius, of a saddle that collapses.
 
-    t* = ln(chains) / (2 L'(2) - L(2)): later, the paths that carry E x_t^2 are rarer than one in `chains`.
+    (start / (radius F))^alpha < P(max_t |x_t| >= radius) <= (start / radius)^alpha, F = max_B |1 - lr h_B|.
 
     Parameters
     ----------
-    chains : int or array
-        Chains averaged.
+    radius : float or array
+        Radius.
+    start : float or array
+        |x_0|, not above the radius.
     curvatures, lr, batch_size, replacement
         As in `mean_square_rate`.
 
     Returns
     -------
-    float or array
-        Steps; infinite without noise in the curvature.
+    float or array, float or array
+        Lower and upper bound; both zero if no batch expands and `start` is inside.
 
     Raises
     ------
     ValueError
-        As `lyapunov_exponent`, or if `chains` is below 1.
+        As `escape_exponent`, or if `start` is beyond `radius`.
 
     Notes
     -----
-    Leading order in ln(chains). The mean is already noisy at half of it.
+    Hold for every radius, with independent batches. |x_t|^alpha is a martingale that ends in zero or between radius
+    and F radius, so (start / radius)^alpha is exactly E[(|x_exit| / radius)^alpha; escape].
 
-    Source: freezing of the random energy model, Derrida (1981), Phys. Rev. B 24, 2613; applied here by derivation.
+    Source: Lundberg's inequality; lower bound by the same martingale, derived.
     """
-    chains = positive("chains", chains)
-    if (chains < 1).any():
-        raise ValueError(f"chains is {chains!r}: it must be at least 1")
-    log, weight = log_factors(curvatures, lr, batch_size, replacement)
-    live = np.isfinite(log)  # batches that map to zero carry no second moment
-    share = np.exp(2 * log[live] + weight[live] - logsumexp(2 * log[live] + weight[live]))
-    # 2 L'(2) - L(2) is the relative entropy of the size-biased law of batches to the true one
-    price = 2 * share @ log[live] - logsumexp(2 * log[live] + weight[live])
-    return (np.log(chains) / price)[()] if price > 1e-14 else np.where(chains > 1, np.inf, 0.0)[()]
+    radius, start = positive("radius", radius), positive("start", start)
+    if (start > radius).any():
+        raise ValueError(f"start is {start!r}: it must not be beyond the radius {radius!r}")
+    alpha = escape_exponent(curvatures, lr, batch_size, replacement)
+    if alpha == np.inf:
+        reached = np.where(start < radius, 0.0, 1.0)[()]
+        return reached, reached
+    overshoot = np.exp(log_factors(curvatures, lr, batch_size, replacement)[0].max())
+    high = (start / radius) ** alpha
+    return np.where(start < radius, high / overshoot**alpha, 1.0)[()], high[()]

@@ -80,3 +80,44 @@ def rounding_exit_step(lr, curvature, radius, unit_roundoff=2.0**-53):
     """
     log = np.log1p(-positive("lr", lr) * unstable(curvature))
     return np.log(positive("radius", radius) / positive("unit_roundoff", unit_roundoff)) / log
+
+
+def successive_exit_ratio(lr, stable_curvature, unstable_curvature):
+    """Ratio of the steps at which batch GD leaves one saddle of a chain and the next, T_{k+1} / T_k at late k.
+
+    1 + |ln|1 - lr h|| / ln(1 + lr L): the direction along which saddle k + 1 is left is a stable one of curvature h up
+    to step T_k, shrinks all this time, and must grow back at curvature -L.
+
+    Parameters
+    ----------
+    lr : float or array
+        Learning rate.
+    stable_curvature : float or array
+        h > 0, curvature along later escape directions before their turn comes; lr * h < 2.
+    unstable_curvature : float or array
+        -L < 0, curvature along the escape direction of each saddle.
+
+    Returns
+    -------
+    float or array
+        Ratio above 1, `inf` at lr * h = 1; exit steps grow as its powers, exponentially in the number of saddles.
+
+    Raises
+    ------
+    ValueError
+        If a sign is wrong or lr * h is 2 or more: GD would not come near any of these saddles.
+
+    Notes
+    -----
+    The exact slope of T_{k+1} as a function of T_k. The ratio itself tends to it: the start and the passage between
+    two saddles add a number of steps that does not grow with k. All ends where a coordinate underflows to zero. On the
+    octopus of Du et al., h = 2 L' and L = 2 gamma; lr -> 0 gives their (L' + gamma) / gamma.
+
+    Source: Du, Jin, Lee, Jordan, Poczos and Singh (2017), arXiv 1705.10412; derived at finite lr.
+    """
+    product = positive("lr", lr) * positive("stable_curvature", stable_curvature)
+    if (product >= 2).any():
+        raise ValueError(f"lr * stable_curvature is {product!r}: it must be below 2")
+    with np.errstate(divide="ignore"):
+        shrink = -np.log(np.abs(1 - product))
+    return (1 + shrink / np.log1p(-lr * unstable(unstable_curvature)))[()]

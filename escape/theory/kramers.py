@@ -72,7 +72,8 @@ def eyring_kramers(
     Returns
     -------
     float or array
-        Time in units of lr * steps, or in steps if `lr` is given. For several saddles add the rates 1 / time.
+        Time in units of lr * steps, or in steps if `lr` is given. For several saddles see
+        `combined_escape_time`.
 
     Raises
     ------
@@ -82,7 +83,8 @@ def eyring_kramers(
     Notes
     -----
     barrier >> T and lr * curvature << 1. The relative error is O(T) from a smooth well to the next minimum, and
-    O(sqrt T) to the saddle itself or where third derivatives differ between the saddle's sides.
+    O(sqrt T) to the saddle itself or where third derivatives differ between the saddle's sides. A chain must jump over
+    the point where its clock stops: to the saddle itself it takes longer by 1 + 0.66 sqrt(lr |saddle_curvature|).
 
     Source: Kramers (1940), Physica 7, 284; Bovier, Eckhoff, Gayrard and Klein (2004), J. Eur. Math. Soc. 6, 399;
     the two-sided form is derived by Laplace's method from the exact double integral.
@@ -96,6 +98,42 @@ def eyring_kramers(
     attempt = attempt / np.sqrt(positive("minimum_curvature", minimum_curvature))
     time = attempt * np.exp(positive("barrier", barrier) / positive("temperature", temperature))
     return time if lr is None else time / positive("lr", lr)
+
+
+def combined_escape_time(*times):
+    """Mean time to leave a minimum through the first of several saddles, from the mean times through each alone.
+
+    1 / sum_i (1 / time_i): escapes are independent and memoryless, so their rates add.
+
+    Parameters
+    ----------
+    *times : float or array
+        Mean times through each saddle, as `eyring_kramers` gives them; `inf` for a closed one.
+
+    Returns
+    -------
+    float or array
+        Mean time, in the unit of the times; the chance to leave through saddle i is this over time_i.
+
+    Raises
+    ------
+    ValueError
+        If no time is given or one is not above zero.
+
+    Notes
+    -----
+    Barriers >> T, as in `eyring_kramers`: a chain is back in equilibrium before it leaves.
+
+    Source: Bovier, Eckhoff, Gayrard and Klein (2004), J. Eur. Math. Soc. 6, 399.
+    """
+    if not times:
+        raise ValueError("times is empty: give the mean time through each saddle")
+    times = [np.asarray(time, dtype=float) for time in times]
+    if not all((time > 0).all() for time in times):
+        raise ValueError(f"times are {times!r}: each must be above zero")
+    rate = sum(1 / time for time in times)
+    with np.errstate(divide="ignore"):
+        return (1 / rate)[()]
 
 
 def finite_lr_correction(lr, temperature, minimum_curvature, saddle_curvature, force_integral):
@@ -127,7 +165,8 @@ def finite_lr_correction(lr, temperature, minimum_curvature, saddle_curvature, f
     Notes
     -----
     Leading orders: the prefactor to O(lr), the exponent to O(lr^2). The barrier itself is unchanged at O(lr).
-    Additive Gaussian noise; fails at kinks of f'.
+    Additive Gaussian noise; fails at kinks of f'. On x^4/4 - x^2/2 at T = 0.025 it is 0.1% too high at lr = 0.05,
+    0.6% at 0.1 and 2.8% at 0.2. The clock stops far beyond the saddle, as in the next minimum.
 
     Source: derived.
     """

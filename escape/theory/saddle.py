@@ -2,13 +2,15 @@
 
 One direction is x' = a x + lr * noise * xi with a = 1 - lr * curvature and xi of mean 0, variance 1.
 `curvature` is the signed Hessian eigenvalue (negative where the saddle lets go) and `noise` the standard
-deviation of the batch gradient along the direction. Time is in steps.
+deviation of the batch gradient along the direction. Momentum, heavy ball's or Nesterov's, is that of `momentum`, the
+module. Time is in steps.
 """
 
 import numpy as np
 from scipy.special import exprel
 
-from escape.theory._checks import nonnegative, positive, real, unstable
+from escape.theory._checks import nonnegative, positive, real
+from escape.theory.momentum import growth_rate, kick_std, law_error, mean_square_recursion
 
 
 def _log_factor(lr, curvature):
@@ -19,79 +21,22 @@ def _log_factor(lr, curvature):
     return np.maximum(log, -1e3)
 
 
-def growth_factor(lr, curvature):
-    """Factor of the mean per step, a = 1 - lr * curvature.
-
-    Parameters
-    ----------
-    lr : float or array
-        Learning rate.
-    curvature : float or array
-        Signed Hessian eigenvalue; above 1 results where it is negative.
-
-    Returns
-    -------
-    float or array
-        a, per step.
-
-    Raises
-    ------
-    ValueError
-        If `lr` is not above zero or `curvature` is not finite.
-
-    Notes
-    -----
-    Exact on a quadratic, for batch GD and for the mean of mini-batch SGD.
-
-    Source: derived.
-    """
-    return 1.0 - positive("lr", lr) * real("curvature", curvature)
-
-
-def kick_std(lr, curvature, noise):
-    """Standard deviation s of the effective initial kick Z = lim a^-t x_t.
-
-    s = lr * noise / sqrt(a^2 - 1): all later noise, pulled back to step 0.
-
-    Parameters
-    ----------
-    lr, curvature, noise : float or array
-        Learning rate, negative curvature, noise of the batch gradient along the direction.
-
-    Returns
-    -------
-    float or array
-        s, a distance.
-
-    Raises
-    ------
-    ValueError
-        If `lr` is not above zero, `curvature` is not negative or `noise` is negative.
-
-    Notes
-    -----
-    The variance is exact for every noise law. Z is Gaussian for Gaussian noise, and for any other in the
-    limit lr * |curvature| -> 0, where it sums many small kicks.
-
-    Source: derived; the idea is that of Kifer (1981), Israel J. Math. 40, 74.
-    """
-    product = -positive("lr", lr) * unstable(curvature)
-    return lr * nonnegative("noise", noise) / np.sqrt(product * (2 + product))
-
-
-def mean_square(step, lr, curvature, noise, start=0.0):
+def mean_square(step, lr, curvature, noise, start=0.0, *, momentum=0.0, nesterov=False):
     """Second moment E x_t^2 along one direction.
 
-    E x_t^2 = a^{2t} x0^2 + (lr noise)^2 (a^{2t} - 1) / (a^2 - 1); the fraction is t at a^2 = 1.
+    E x_t^2 = a^{2t} x0^2 + (lr noise)^2 (a^{2t} - 1) / (a^2 - 1); the fraction is t at a^2 = 1. With momentum the
+    linear recursion of E x^2, E x v, E v^2, v the last displacement, 0 at the start.
 
     Parameters
     ----------
     step : int or array
-        t, at least 0.
+        t, at least 0; whole numbers with momentum.
     lr, curvature, noise : float or array
         Learning rate, curvature of any sign, noise of the batch gradient along the direction.
     start : float or array
         x0, signed distance from the saddle.
+    momentum, nesterov
+        As in `growth_factor`.
 
     Returns
     -------
@@ -101,7 +46,7 @@ def mean_square(step, lr, curvature, noise, start=0.0):
     Raises
     ------
     ValueError
-        If `step` or `noise` is negative, `lr` is not above zero, or a number is not finite.
+        If `step` or `noise` is negative, `lr` is not above zero, `momentum` is not in [0, 1) or a number is not finite.
 
     Notes
     -----
@@ -109,14 +54,17 @@ def mean_square(step, lr, curvature, noise, start=0.0):
 
     Source: derived.
     """
+    if np.any(momentum):
+        return mean_square_recursion(step, lr, curvature, noise, start, momentum, nesterov)
     step, log = nonnegative("step", step), _log_factor(lr, curvature)
+    start, kick = real("start", start) ** 2, (lr * nonnegative("noise", noise)) ** 2
     # (a^2t - 1)/(a^2 - 1) through (e^y - 1)/y has no special case at a = 1 and loses no digits near it
-    with np.errstate(over="ignore"):
-        kicks = step * exprel(2 * step * log) / exprel(2 * log)
-        return np.exp(2 * step * log) * real("start", start) ** 2 + (lr * nonnegative("noise", noise)) ** 2 * kicks
+    with np.errstate(over="ignore", invalid="ignore"):
+        grown, kicks = np.exp(2 * step * log) * start, step * exprel(2 * step * log) / exprel(2 * log) * kick
+    return np.where(start == 0, 0.0, grown) + np.where(kick == 0, 0.0, kicks)
 
 
-def total_mean_square(step, lr, curvatures, noises, start=None):
+def total_mean_square(step, lr, curvatures, noises, start=None, *, momentum=0.0, nesterov=False):
     """Second moment E |x_t|^2 of the distance from a saddle, summed over its directions.
 
     sum_i E x_{t,i}^2, each term as `mean_square` gives it.
@@ -131,6 +79,8 @@ def total_mean_square(step, lr, curvatures, noises, start=None):
         Hessian eigenvalues, and the noise of the batch gradient along each eigenvector.
     start : (d,) array, optional
         Coordinates along the eigenvectors; the saddle by default.
+    momentum, nesterov
+        As in `growth_factor`.
 
     Returns
     -------
@@ -155,35 +105,8 @@ def total_mean_square(step, lr, curvatures, noises, start=None):
         raise ValueError(
             f"curvatures {curvatures.shape}, noises {noises.shape}, start {start.shape}: all three must be (d,)"
         )
-    return mean_square(np.asarray(step)[..., None], lr, curvatures, noises, start).sum(-1)
-
-
-def growth_rate(lr, curvature):
-    """Exponential growth rate of E x_t^2, 2 ln a per step.
-
-    Parameters
-    ----------
-    lr, curvature : float or array
-        Learning rate and negative curvature.
-
-    Returns
-    -------
-    float or array
-        Rate per step.
-
-    Raises
-    ------
-    ValueError
-        If `lr` is not above zero or `curvature` is not negative.
-
-    Notes
-    -----
-    The limit of `local_growth_rate` at late steps; from the saddle itself the first 1 / (2 ln a) steps grow
-    linearly and have no such rate.
-
-    Source: derived.
-    """
-    return 2 * np.log1p(-positive("lr", lr) * unstable(curvature))
+    step = np.asarray(step)[..., None]
+    return mean_square(step, lr, curvatures, noises, start, momentum=momentum, nesterov=nesterov).sum(-1)
 
 
 def local_growth_rate(step, lr, curvature, noise, start=0.0):
@@ -208,7 +131,7 @@ def local_growth_rate(step, lr, curvature, noise, start=0.0):
 
     Notes
     -----
-    Exact derivative of the continuous interpolation of `mean_square`, any sign of curvature.
+    Exact derivative of the continuous interpolation of `mean_square` without momentum, any sign of curvature.
 
     Source: derived.
     """
@@ -221,11 +144,11 @@ def local_growth_rate(step, lr, curvature, noise, start=0.0):
         return decay * (2 * log * start2 + kick2) / moment
 
 
-def growth_window(lr, curvature, noise, radius):
+def growth_window(lr, curvature, noise, radius, *, momentum=0.0, nesterov=False):
     """Steps between which E x_t^2 from the saddle is a clean exponential.
 
-    From ceil(2 / ln a), where the linear start has died out, to the last step with a^t s <= radius / 10,
-    before the landscape bends or a stopped chain is missed.
+    From ceil(2 / ln a), where the linear start has died out (ceil(3.2 / ln z+) with momentum), to the last step with
+    a^t s <= radius / 10, before the landscape bends or a stopped chain is missed.
 
     Parameters
     ----------
@@ -233,6 +156,8 @@ def growth_window(lr, curvature, noise, radius):
         Learning rate, negative curvature, noise of the batch gradient along the direction.
     radius : float
         Distance at which the quadratic picture or the run ends.
+    momentum, nesterov
+        As in `growth_factor`.
 
     Returns
     -------
@@ -246,27 +171,32 @@ def growth_window(lr, curvature, noise, radius):
 
     Notes
     -----
-    A rule for fits, not a theorem: at the first step the local slope is 2% above 2 ln a.
+    A rule for fits, not a theorem: at the first step the local slope is at most 2% above 2 ln a. Momentum needs
+    longer where it is strong: the start is then cubic in t rather than linear.
 
     Source: derived.
     """
-    scale, log = kick_std(lr, curvature, positive("noise", noise)), np.log1p(-lr * curvature)
+    scale = kick_std(lr, curvature, positive("noise", noise), momentum=momentum, nesterov=nesterov)
+    log, wait = growth_rate(lr, curvature, momentum=momentum, nesterov=nesterov) / 2, 3.2 if momentum else 2.0
     ratio = float(positive("radius", radius) / scale)
-    first, last = int(np.ceil(2 / log)), int(np.floor(np.log(ratio / 10) / log))
+    first, last = int(np.ceil(wait / log)), int(np.floor(np.log(ratio / 10) / log))
     if last <= first:
         raise ValueError(
-            f"no clean exponential window: radius/s = {ratio:.3g}, and it must exceed 10 e^2 = 74 by a step or more"
+            f"no clean exponential window: radius/s = {ratio:.3g}, and it must exceed {10 * np.exp(wait):.0f} "
+            "by a step or more"
         )
     return first, last
 
 
-def regime(lr, curvature, noise, radius):
+def regime(lr, curvature, noise, radius, *, momentum=0.0, nesterov=False):
     """Reasons to distrust the exit law of the additive saddle for these numbers, in words.
 
     Parameters
     ----------
     lr, curvature, noise, radius : float
         Learning rate, curvature, noise of the batch gradient along the direction, exit radius.
+    momentum, nesterov
+        As in `growth_factor`.
 
     Returns
     -------
@@ -276,12 +206,13 @@ def regime(lr, curvature, noise, radius):
     Raises
     ------
     ValueError
-        If `lr` or `radius` is not above zero, `noise` is negative, or a number is not finite.
+        If `lr` or `radius` is not above zero, `noise` is negative, `momentum` is not in [0, 1) or a number is not
+        finite.
 
     Notes
     -----
-    The limits are where the law's error reaches about 0.1% (radius / s = 15) and where a kick of non-Gaussian
-    noise is no longer a sum of many (lr * |curvature| = 0.3).
+    The limits are where the law's error reaches about 0.1% (radius / s = 15, more with momentum) and where a kick of
+    non-Gaussian noise is no longer a sum of many (growth by 0.3 a step, which is lr * |curvature| without momentum).
 
     Source: derived, and checked against the exact chain.
     """
@@ -290,9 +221,13 @@ def regime(lr, curvature, noise, radius):
         return (f"curvature {curvature:g} is not negative: no exponential escape along this direction",)
     if noise == 0:
         return ("no noise along this direction: a chain on the saddle stays there",)
-    caveats, ratio = [], radius / kick_std(lr, curvature, noise)
-    if ratio < 15:
-        caveats.append(f"radius/s = {ratio:.3g} is below 15: noise alone carries the chain out")
-    if -lr * curvature > 0.3:
-        caveats.append(f"lr*|curvature| = {-lr * curvature:.3g} is above 0.3: the law needs Gaussian batch noise")
+    how = {"momentum": momentum, "nesterov": nesterov}
+    caveats, ratio = [], radius / kick_std(lr, curvature, noise, **how)
+    growth = np.expm1(growth_rate(lr, curvature, **how) / 2)
+    least = 15 * np.sqrt(law_error(ratio, lr, curvature, **how))
+    if ratio < least:
+        caveats.append(f"radius/s = {ratio:.3g} is below {least:.3g}: noise alone carries the chain out")
+    if growth > 0.3:
+        name = "growth per step" if momentum else "lr*|curvature|"
+        caveats.append(f"{name} = {growth:.3g} is above 0.3: the law needs Gaussian batch noise")
     return tuple(caveats)
