@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 PRESET ?= quick
 
-.PHONY: figures test lint paper validate bench clean
+.PHONY: figures test lint paper validate calibrate bench clean
 
 figures: .venv/ready
 	$(PY) -m experiments run --all --preset $(PRESET)
@@ -13,6 +13,10 @@ test: .venv/ready
 
 validate: .venv/ready
 	$(PY) -m pytest -m validation -v
+
+# How often intervals hold the truth, into docs/statistics.md: some minutes.
+calibrate: .venv/ready
+	$(PY) -m calibration
 
 lint: .venv/ready
 	.venv/bin/ruff check .

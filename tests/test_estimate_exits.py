@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray
+from scipy import stats
 
 from escape.estimate import exit_step_variance, exponential_mean_exit_step, mean_exit_step, restricted_mean_exit_step
 
@@ -50,12 +51,65 @@ def test_mean_and_variance_of_the_saddle_cover():
 
 def test_by_hand():
     assert mean_exit_step([1, 2, 6]).value == 3
-    assert mean_exit_step([1, 2, 6]).high == pytest.approx(3 + 4.302653 * np.sqrt(7 / 3), rel=1e-6)
+    # Deviations -2, -1, 3: skewness 6/(14/3)^(3/2). The ends solve Hall's cubic; Student's quantile is 4.302653.
+    skew = 6 / (14 / 3) ** 1.5
+    found = mean_exit_step([1, 2, 6])
+    for end, goal in ((found.low, 4.302653), (found.high, -4.302653)):
+        z = (3 - end) / np.sqrt(7)
+        assert z + skew * z**2 / 3 + skew**2 * z**3 / 27 + skew / 18 == pytest.approx(goal / np.sqrt(3), rel=1e-6)
     assert exit_step_variance([1, 2, 6, 7]).value == pytest.approx(26 / 3)
     assert exponential_mean_exit_step([1, 2, 6, 9], [1, 0, 1, 0]).value == 9
     # s^2 = 4/3 and m_4 = 1, so the squared error of s^2 is (1 - 16/27)/4; Student's 97.5% with 3 degrees is 3.182446.
     two_points = exit_step_variance([1, 1, 3, 3])
     assert np.log(two_points.high / two_points.value) == pytest.approx(3.182446 * np.sqrt(11 / 108) * 3 / 4, rel=1e-6)
+
+
+@pytest.mark.parametrize("mean", [2, 100])
+@pytest.mark.parametrize("chains", [20, 60])
+def test_skewed_means_cover_with_few_chains(mean, chains):
+    draws, _ = memoryless([11, mean, chains], (1000, chains), mean=mean)
+    # The correction leaves up to a hundredth; Student's interval alone covers 0.91 with 20 chains.
+    hits = covered([mean_exit_step(row) for row in draws], mean)
+    assert abs(hits - 0.945) < 0.005 + 4 * np.sqrt(0.95 * 0.05 / 1000)
+    assert hits > np.mean([abs(r.mean() - mean) < 1.96 * r.std(ddof=1) / np.sqrt(chains) for r in draws])
+
+
+def test_variance_of_few_chains_is_disowned():
+    assert "20 chains: the interval is too short, give 100" in exit_step_variance(saddle(12, 20)).reason
+    assert exit_step_variance(saddle(12, 100)).reliable
+
+
+@pytest.mark.parametrize(("mean", "chains"), [(2, 20), (2, 200), (100, 20), (100, 200)])
+def test_exponential_interval_is_exact_on_whole_steps(mean, chains):
+    draws, _ = memoryless([13, mean, chains], (1000, chains), mean=mean)
+    found = [exponential_mean_exit_step(row) for row in draws]
+    within(covered([one for one in found if one.low == one.low], mean), 0.95, 1000)
+    # Against the probability of as many, and as few, trials up to the last of all exits.
+    one, total = found[0], int(draws[0].sum())
+    assert stats.nbinom.cdf(total - chains, chains, 1 / one.high) == pytest.approx(0.025)
+    assert stats.nbinom.sf(total - chains - 1, chains, 1 / one.low) == pytest.approx(0.025)
+
+
+def test_exponential_interval_tends_to_chi_square():
+    step, status = memoryless(14, 40, 20_000, mean=30_000)
+    total, exits = step.sum(), status.sum()
+    found = exponential_mean_exit_step(step, status)
+    assert found.low == pytest.approx(2 * total / stats.chi2.ppf(0.975, 2 * exits + 2), rel=1e-3)
+    assert found.high == pytest.approx(2 * total / stats.chi2.ppf(0.025, 2 * exits), rel=1e-3)
+
+
+def test_the_mean_over_the_escaped_alone_is_in_no_number():
+    step, status = memoryless(15, 4000, HORIZON)
+    escaped = step[status == 1].mean()
+    assert escaped < 25
+    for function in (mean_exit_step, exponential_mean_exit_step, restricted_mean_exit_step):
+        estimate = function(step, status=status)
+        for number in estimate[:3]:
+            assert abs(number - escaped) > 10
+    found = exponential_mean_exit_step(step, status)
+    assert found.low <= MEAN <= found.high
+    assert found.reliable
+    assert "lower bound" in mean_exit_step(step, status).reason
 
 
 def test_exponential_mean_sees_past_the_horizon():
@@ -96,7 +150,7 @@ def test_variance_with_censoring_is_a_lower_bound():
 @pytest.mark.parametrize(("mean", "horizon"), [(100, None), (3, None), (100, 50), (1000, 20)])
 def test_memoryless_exits_are_rarely_accused(mean, horizon):
     step, status = memoryless(5, (1000, 200), horizon, mean)
-    accused = sum("memory" in exponential_mean_exit_step(*row).reason for row in zip(step, status, strict=True))
+    accused = sum("have a memory" in exponential_mean_exit_step(*row).reason for row in zip(step, status, strict=True))
     assert accused <= 6, f"{accused} of 1000 accused, 1 expected"  # more than 6 of Poisson(1): 8e-5
 
 

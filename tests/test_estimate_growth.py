@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from escape.estimate import growth_rate
+from escape.estimate import growth_rate, log_growth_rate
 from escape.estimate.base import jackknife_error
+from escape.estimate.bootstrap import bca_limits, resample
 
 LR, NOISE = 0.1, 0.01
 RATE = 2 * np.log1p(LR)  # curvature -1
@@ -52,6 +53,34 @@ def test_interval_covers_the_linear_saddle(count, steps, every, start):
     assert abs(values.mean() - RATE) < 4 * error, f"bias {values.mean() - RATE:.2e}, standard error {error:.2e}"
     assert np.mean([rate.reliable for rate in found]) > 0.95
     assert np.mean([rate.window[1] == steps for rate in found]) > 0.98  # there is no saturation to find
+
+
+def bootstrapped(values, step, **options):
+    return growth_rate(values, step, interval="bootstrap", resamples=500, **options)
+
+
+def test_bootstrap_covers_the_linear_saddle():
+    values, step = chains(3, REPEATS, 256, 60)
+    found = [bootstrapped(values[:, i], step) for i in range(REPEATS)]
+    covers(found, RATE)
+    plain = [growth_rate(values[:, i], step) for i in range(REPEATS)]
+    assert [rate.value for rate in found] == [rate.value for rate in plain]
+    ratio = np.mean([rate.high - rate.low for rate in found]) / np.mean([rate.high - rate.low for rate in plain])
+    assert 0.9 < ratio < 1.05  # Student's quantile of 32 groups is 4% above the normal one
+
+
+def test_bootstrap_has_a_seed():
+    values, step = chains(3, 1, 256, 60)
+    rate = bootstrapped(values[:, 0], step)
+    assert bootstrapped(values[:, 0], step, seed=0) == rate
+    assert bootstrapped(values[:, 0], step, seed=1)[1:3] != rate[1:3]
+
+
+def test_bootstrap_of_equal_chains_has_no_width():
+    step = np.arange(0, 60, 2)
+    rate = bootstrapped(1e-6 * np.outer(1.1**step, np.ones(8)), step)
+    assert rate.high - rate.low < 1e-9
+    assert rate.low == pytest.approx(RATE, rel=1e-9)
 
 
 def test_width_is_honest_and_not_padded():
@@ -193,6 +222,21 @@ def test_diverged_chains_end_the_window():
     assert np.isnan(growth_rate(values, step).value)
 
 
+@pytest.mark.parametrize("interval", ["jackknife", "bootstrap"])
+def test_chains_that_run_off_to_infinity_end_the_window(interval):
+    """Warnings are errors here: squares and fourth powers overflow on the way, and infinity follows."""
+    values, step = chains(9, 1, 64, 60)
+    with np.errstate(over="ignore"):
+        far = values[:, 0] * np.exp(np.exp(0.12 * step))[:, None]
+    far[:, 3] *= 1e10
+    assert np.isinf(far).any()
+    rate = growth_rate(far, step, interval=interval)
+    assert rate.window[1] < 59
+    assert np.isfinite(rate.value)
+    with pytest.raises(ValueError, match="or whose fourth power is not"):
+        growth_rate(far, step, window=(10, 59))
+
+
 def test_all_zero_has_no_rate():
     rate = growth_rate(np.zeros((20, 50)), np.arange(20))
     assert np.isnan(rate.value)
@@ -216,9 +260,124 @@ def test_rate_does_not_depend_on_the_unit_or_its_spacing():
         ([0, 1, 2], {"level": 95}, "level is 95"),
         ([0, 1, 2], {"window": (0, 1)}, "holds 2 recorded steps"),
         ([0, 1, 2], {"window": 5}, "must be a pair"),
+        ([0, 1, 2], {"interval": "exact"}, "interval is 'exact'"),
+        ([0, 1, 2], {"resamples": 10}, "resamples is 10"),
+        ([0, 1, 2], {"seed": -1}, "seed is -1"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(step, options, message):
     with pytest.raises(ValueError, match=message) as error:
         growth_rate(np.ones((3, 4)), step, **options)
     assert "\n" not in str(error.value)
+
+
+def test_resampled_means_have_the_spread_of_the_bootstrap():
+    """The bootstrap variance of a mean of g groups of one chain each is their variance, divisor g, over g."""
+    values = np.random.default_rng(1).standard_normal(40)
+    drawn = resample(values[None], np.ones(40), 20_000, 0, lambda mean: mean[0])
+    # 20,000 draws know a standard deviation to 0.5% and a mean to 0.7% of it.
+    assert drawn.std() == pytest.approx(values.std() / np.sqrt(40), rel=0.02)
+    assert drawn.mean() == pytest.approx(values.mean(), abs=0.03 * values.std() / np.sqrt(40))
+
+
+def test_bca_limits_are_plain_quantiles_without_bias_and_skewness():
+    drawn, left_out = np.linspace(-1, 1, 2001), np.array([-1.0, 1.0])
+    assert bca_limits(0.0, drawn, left_out, 0.9) == pytest.approx((-0.9, 0.9), abs=1e-12)
+    skewed = bca_limits(0.0, drawn, np.array([-3.0, 1.0, 1.0, 1.0]), 0.9)
+    assert skewed[0] > -0.9
+    assert skewed[1] > 0.9
+    assert np.isnan(bca_limits(-2.0, drawn, left_out, 0.9)).all()
+
+
+CURVATURES = np.array([1.0, -1.2])  # at lr 0.5 chains collapse though their mean square grows
+LYAPUNOV = np.log(np.abs(1 - 0.5 * CURVATURES)).mean()
+
+
+def collapsing(seed, repeats, count, steps):
+    """Products (steps + 1, repeats, count) of 1 - h/2 from 1 on."""
+    rng = np.random.default_rng(seed)
+    factors = 1 - 0.5 * CURVATURES[rng.integers(0, 2, (steps, repeats, count))]
+    return np.concatenate([np.ones((1, repeats, count)), np.cumprod(factors, axis=0)])
+
+
+@pytest.mark.parametrize("count", [20, 300])
+def test_log_rate_covers_twice_the_lyapunov_exponent(count):
+    values = collapsing(1, REPEATS, count, 100)
+    found = [log_growth_rate(values[:, i], np.arange(101), (0, 100)) for i in range(REPEATS)]
+    covers(found, 2 * LYAPUNOV)
+    assert np.mean([rate.reliable for rate in found]) > 0.99
+    exact = np.mean([rate.value for rate in found])
+    error = np.std([rate.value for rate in found]) / np.sqrt(REPEATS)
+    assert abs(exact - 2 * LYAPUNOV) < 4 * error
+
+
+def test_log_rate_is_the_increment_of_the_mean_logarithm():
+    values = collapsing(2, 1, 50, 30)[:, 0]
+    rate = log_growth_rate(values, np.arange(0, 310, 10), (100, 200))
+    increments = np.log(values[20] ** 2 / values[10] ** 2) / 100
+    assert rate.window == (100, 200)
+    assert rate.value == pytest.approx(increments.mean())
+    half = 2.0095752371292397 * increments.std(ddof=1) / np.sqrt(50)  # Student's 97.5% at 49 degrees
+    assert (rate.low, rate.high) == pytest.approx((rate.value - half, rate.value + half))
+
+
+@pytest.mark.parametrize("options", [{}, {"start": 0.005}])
+def test_log_rate_finds_a_window_past_the_transient(options):
+    values, step = chains(5, 100, 300, 150, **options)
+    found = [log_growth_rate(values[:, i], step) for i in range(100)]
+    covers(found, RATE, 0.88, 1.0)
+    assert all(rate.reliable for rate in found)
+    assert min(rate.window[0] for rate in found) >= 10
+    whole = [log_growth_rate(values[:, i], step, (1, 150)) for i in range(100)]
+    assert np.mean([rate.low <= RATE <= rate.high for rate in whole]) < 0.5
+
+
+def test_log_rate_stops_before_chains_leave():
+    values, step = chains(6, 40, 300, 120, start=1e-3, radius=1.0)
+    found = [log_growth_rate(values[:, i], step) for i in range(40)]
+    assert max(rate.window[1] for rate in found if rate.reliable) < 71  # the mean escape
+    forced = log_growth_rate(values[:, 0], step, (40, 120))
+    assert not forced.reliable
+    assert "the rate changes within the window" in forced.reason
+
+
+def test_log_rate_of_equal_chains_is_exact():
+    rate = log_growth_rate(1e-6 * np.outer(1.1 ** np.arange(60), np.ones(10)), np.arange(60))
+    assert rate.value == pytest.approx(RATE, rel=1e-9)
+    assert rate.high - rate.low < 1e-9
+    assert rate.reliable, rate.reason
+
+
+def test_log_rate_ends_before_chains_underflow():
+    step = np.arange(0, 4000)
+    values = np.outer(0.8**step, np.random.default_rng(0).uniform(1, 2, 40))
+    assert (values[-1] == 0).all()
+    rate = log_growth_rate(values, step)
+    assert rate.reliable, rate.reason
+    assert rate.value == pytest.approx(2 * np.log(0.8), rel=1e-3)
+    assert 3000 < rate.window[1] < 3400  # 0.8^3339 is the least number above 0
+
+
+def test_log_rate_says_that_a_batch_maps_to_zero():
+    values = collapsing(3, 1, 40, 30)[:, 0]
+    values[20:, 7] = 0
+    rate = log_growth_rate(values, np.arange(31), (0, 19))
+    assert not rate.reliable
+    assert rate.reason.startswith("chains became exactly zero at step 20, too large to underflow")
+    with pytest.raises(ValueError, match=r"usable steps are 0\.\.19"):
+        log_growth_rate(values, np.arange(31), (0, 25))
+    assert np.isnan(log_growth_rate(np.zeros((5, 3)), np.arange(5)).value)
+
+
+def test_log_rate_of_few_chains_and_of_no_change_is_disowned():
+    values = collapsing(4, 1, 7, 30)[:, 0]
+    assert "7 chains" in log_growth_rate(values, np.arange(31), (0, 30)).reason
+    still = np.exp(0.01 * np.random.default_rng(0).standard_normal((30, 50)))
+    assert "give a window" in log_growth_rate(still, np.arange(30)).reason
+    assert np.isnan(log_growth_rate(values[:, :1], np.arange(31), (0, 30)).low)
+
+
+@pytest.mark.parametrize(("window", "message"), [(3, "must be a pair"), ((4.2, 4.8), "holds 0 recorded steps")])
+def test_log_rate_refuses_bad_windows(window, message):
+    with pytest.raises(ValueError, match=message):
+        log_growth_rate(np.ones((20, 5)), np.arange(20), window)

@@ -12,6 +12,7 @@ from escape.estimate import (
     effective_chains,
     growth_rate,
     largest_share,
+    log_growth_rate,
     mean,
     mean_log_square,
     mean_square,
@@ -136,6 +137,30 @@ def test_growth_rate_covers_the_linear_saddle():
     assert 0.92 <= hits <= 0.98, f"covered {hits:.3f}"
     assert np.mean([rate.reliable for rate in found]) > 0.95
     assert np.mean([rate.window[1] == 80 for rate in found]) > 0.98  # there is no saturation to find
+
+
+def test_bootstrap_and_log_rate_are_those_of_all_values():
+    full, sums = run(until=None, start=ORIGIN, steps=120)
+    got = growth_rate(sums.x, sums.step, interval="bootstrap", resamples=300)
+    few = growth_rate(full.x, full.step, groups=16)
+    assert got.value == pytest.approx(few.value, rel=1e-6)  # the weights differ by the rounding of a variance
+    assert 0.5 < (got.high - got.low) / (few.high - few.low) < 1.2  # 16 groups: Student's quantile is 9% larger
+    window = (60, 120)
+    got, expected = (log_growth_rate(data.x, data.step, window) for data in (sums, full))
+    assert got.value == pytest.approx(expected.value, rel=1e-9)
+    assert got.window == expected.window == window
+    assert 0.4 < (got.high - got.low) / (expected.high - expected.low) < 2.5  # an error from 16 blocks is rough
+    assert got.reliable, got.reason
+    found = log_growth_rate(sums.x, sums.step)
+    assert 5 < found.window[0] < 110
+
+
+def test_log_rate_of_power_sums_sees_zeros():
+    values = np.outer(0.9 ** np.arange(30), np.ones(64))
+    values[20:, 5] = 0
+    rate = log_growth_rate(reduced(values, 8), np.arange(30), (0, 19))
+    assert "chains became exactly zero at step 20" in rate.reason
+    assert rate.value == pytest.approx(2 * np.log(0.9))
 
 
 def test_saturation_is_cut_off_all_the_same():

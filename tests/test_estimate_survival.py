@@ -85,6 +85,16 @@ def test_quantile_by_hand():
     assert exit_quantile([5] * 30, 0.95).high == np.inf  # 30 chains cannot show that no more than 5% stay
 
 
+def test_quantile_may_lie_before_the_first_exit():
+    # 20 chains that all stayed past some step leave it open whether a tenth leaves by then: 0.025^(1/20) < 0.9.
+    assert exit_quantile(np.arange(10, 30), 0.1).low == 0
+    assert exit_quantile(np.arange(10, 110), 0.1).low >= 10
+    step = np.random.default_rng(6).geometric(0.01, (500, 20))
+    truth = np.ceil(np.log(0.9) / np.log(0.99))
+    found = [exit_quantile(row, 0.1) for row in step]
+    within(np.mean([e.low <= truth <= e.high for e in found]), 0.95, 500, slack=0.03)
+
+
 def test_quantile_out_of_reach_is_infinite_and_says_so():
     estimate = exit_quantile([3, 5, 9, 9, 9, 9], 0.5, [1, 1, 0, 0, 0, 0])
     assert estimate.value == estimate.high == np.inf
@@ -129,7 +139,12 @@ def test_restricted_mean_without_censoring_is_the_mean_of_the_cut_step():
         cut = np.minimum(step, horizon)
         estimate = restricted_mean_exit_step(step, horizon)
         assert estimate.value == pytest.approx(cut.mean())
-        assert estimate.high - estimate.low == pytest.approx(2 * 1.959964 * cut.std(ddof=1) / np.sqrt(300), rel=1e-6)
+        # Student's quantile with 299 degrees is 1.967930; the ends solve Hall's cubic for it.
+        skew = ((cut - cut.mean()) ** 3).mean() / cut.std() ** 3
+        for end, goal in ((estimate.low, 1.967930), (estimate.high, -1.967930)):
+            z = (cut.mean() - end) / cut.std(ddof=1)
+            cubic = z + skew * z**2 / 3 + skew**2 * z**3 / 27 + skew / 1800
+            assert cubic == pytest.approx(goal / np.sqrt(300), rel=1e-5)
 
 
 def test_restricted_mean_covers_under_random_losses():

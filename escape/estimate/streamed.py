@@ -106,6 +106,11 @@ class PowerSums:
         mean, error = self._mean_and_error(self.sum_of_log_squares, self.sum_of_squared_log_squares)
         return np.where(np.isposinf(mean), np.nan, mean), error
 
+    def log_squares(self) -> tuple[NDArray, NDArray, NDArray]:
+        """Return the mean of ln x^2 over each block (t, b), the blocks' sizes (b,), and the mean (t,) of its square."""
+        mean = np.where(np.isposinf(self.sum_of_log_squares), np.nan, self.sum_of_log_squares / self.count)
+        return mean, self.count[0], self.sum_of_squared_log_squares.sum(axis=1) / self.chains
+
     @property
     def zero_reason(self) -> str:
         """The reason against logarithms where chains are exactly zero, else empty."""

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from escape.estimate.base import Estimate, check_level, judged, lonely
+from escape.estimate.base import Estimate, check_level, judged, lonely, quantile
 from escape.estimate.records import CENSORED, DIVERGED, EXITED, check_horizon, read
+
+FEWEST = 5  # exits before the horizon below which a restricted mean's interval falls short of its level
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +157,8 @@ def exit_quantile(data: Any, q: float, status: ArrayLike | None = None, level: f
 
     Notes
     -----
+    Both ends lie on steps, and the band jumps from one to the next, so the interval covers more than it says where
+    one step takes a large share of the exits; no interval of whole steps can avoid that.
     Source: Brookmeyer and Crowley 1982, Biometrics 38:29.
     """
     if not 0 < q < 1:
@@ -166,10 +170,14 @@ def exit_quantile(data: Any, q: float, status: ArrayLike | None = None, level: f
         return float(curve.steps[below.argmax()]) if below.any() else np.inf
 
     value = first_below(curve.probability)
+    low = first_below(curve.low)
+    # Before the first step of the curve the band is that of no exit among all chains, from step 0 on.
+    if curve.steps[0] > 0 and ((1 - curve.level) / 2) ** (1 / curve.chains) <= 1 - q:
+        low = 0.0
     least, last = curve.probability[-1], curve.steps[-1]
     never = f"{least:.3g} of the chains are still there at step {last}: the curve never falls to {1 - q:.3g}"
     reasons = [never if value == np.inf else "", curve.reason]
-    return judged(value, first_below(curve.low), first_below(curve.high), reasons)
+    return judged(value, low, first_below(curve.high), reasons)
 
 
 def restricted_mean_exit_step(
@@ -189,12 +197,12 @@ def restricted_mean_exit_step(
     status : array_like, shape (c,), optional
         With exit steps: 0 censored, 1 exited, 2 diverged.
     level : float
-        Confidence of the normal interval.
+        Confidence of the interval: Student's, corrected for skewness where no chain is lost before the horizon.
 
     Returns
     -------
     Estimate
-        In steps. Unreliable when no chain left before the horizon, chains diverged, or there is only one.
+        In steps. Unreliable when fewer than 5 chains left before the horizon, chains diverged, or there is only one.
 
     Raises
     ------
@@ -204,7 +212,7 @@ def restricted_mean_exit_step(
     Notes
     -----
     Source: Irwin 1949, Journal of Hygiene 47:188; variance: Klein and Moeschberger 2003, "Survival Analysis", section
-    4.5.
+    4.5; skewness: Hall 1992, Journal of the Royal Statistical Society B 54:221.
     """
     curve, records = survival(data, status, level), read(data, status)
     horizon = records.horizon if horizon is None else check_horizon(horizon)
@@ -212,12 +220,43 @@ def restricted_mean_exit_step(
         last = f"chains are still there at the last step seen, {curve.steps[-1]}"
         raise ValueError(f"horizon is {horizon!r}, but {last}; it can be no later")
     value, error = _restricted(curve, horizon)
-    error *= np.sqrt(curve.chains / (curve.chains - 1)) if curve.chains > 1 else np.nan
-    width = stats.norm.ppf((1 + curve.level) / 2) * error
-    left = bool(curve.exits[curve.steps < horizon].any())
-    reasons = ["" if left else f"no chain left before step {horizon}", curve.reason, lonely(curve.chains)]
-    low, high = np.clip([value - width, value + width], 0, horizon)
+    if (records.left | (records.step >= horizon)).all():
+        low, high = skewed_interval(np.minimum(records.step, horizon), curve.level)
+    else:
+        error *= np.sqrt(curve.chains / (curve.chains - 1)) if curve.chains > 1 else np.nan
+        width = quantile(curve.level, curve.chains) * error
+        low, high = value - width, value + width
+    reasons = [_few_left(int(curve.exits[curve.steps < horizon].sum()), horizon), curve.reason, lonely(curve.chains)]
+    low, high = np.clip([low, high], 0, horizon)
     return judged(value, float(low), float(high), reasons)
+
+
+def _few_left(exits: int, horizon: float) -> str:
+    """Return the reason against an interval made from hardly any exits."""
+    if not exits:
+        return f"no chain left before step {horizon}"
+    return f"only {exits} chains left before step {horizon}: the interval is too short" if exits < FEWEST else ""
+
+
+def skewed_interval(values: NDArray, level: float) -> tuple[float, float]:
+    """Return the interval (low, high) of a mean over independent values (c,) of a skewed law, NaN for a single one.
+
+    With skewness g, s the standard deviation and x = q / sqrt(c), q Student's quantile, the ends are
+    mean - s k(x) and mean - s k(-x), k(x) = (3/g) ((1 + g (x - g/(6c)))^(1/3) - 1), real roots also below 0; k(x) = x
+    for g = 0.
+    """
+    chains = len(values)
+    if chains < 2:
+        return np.nan, np.nan
+    mean, spread = values.mean(), values.std(ddof=1)
+    if spread == 0:
+        return float(mean), float(mean)
+    skew = float((((values - mean) / values.std()) ** 3).mean())
+    ends = np.array([1, -1]) * quantile(level, chains) / np.sqrt(chains)
+    if abs(skew) > 1e-6:
+        ends = 3 / skew * (np.cbrt(1 + skew * (ends - skew / (6 * chains))) - 1)
+    low, high = mean - spread * ends
+    return float(low), float(high)
 
 
 def _restricted(curve: Survival, horizon: float) -> tuple[float, float]:

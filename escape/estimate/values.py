@@ -68,6 +68,11 @@ class FullValues:
         with np.errstate(invalid="ignore"):
             return self._logs.mean(axis=1), mean_error(self._logs)
 
+    def log_squares(self) -> tuple[NDArray, NDArray, NDArray]:
+        """Return ln x^2 of every chain (t, c), how many chains each is of (c,), and the mean (t,) of its square."""
+        with np.errstate(invalid="ignore"):
+            return self._logs, np.ones(self.chains), (self._logs**2).mean(axis=1)
+
     @property
     def zero_reason(self) -> str:
         """The reason against logarithms where chains are exactly zero, else empty."""
@@ -98,12 +103,14 @@ class FullValues:
 
     @property
     def fourth(self) -> NDArray:
-        """Mean of x^4 (t,)."""
-        return (self.square**2).mean(axis=1)
+        """Mean of x^4 (t,); infinite where it is too large."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (self.square**2).mean(axis=1)
 
     def spread(self, factor: float) -> NDArray:
         """Return the variance (t - 1,) over chains of y^2 - factor * x^2, from a recorded step x to the next, y."""
-        return (self.square[1:] - factor * self.square[:-1]).var(axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (self.square[1:] - factor * self.square[:-1]).var(axis=1)
 
     def grouped(self, groups: int) -> tuple[NDArray, NDArray]:
         """Return the sums (t, g) of x^2 over groups of neighbouring chains, and their sizes (g,)."""
