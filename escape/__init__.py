@@ -19,6 +19,7 @@ from escape.landscapes import (
     TwoSlopeWell,
     second_order,
 )
+from escape.noise_geometry import noise_geometry, noise_match
 from escape.observables import (
     Above,
     Below,
@@ -32,6 +33,7 @@ from escape.observables import (
 )
 from escape.optimizers import GradientDescent, HeavyBall, Optimizer
 from escape.oracles import FullBatch, GaussianNoise, IsotropicNoise, MiniBatch, Oracle
+from escape.predict import Prediction, predict
 from escape.results import merge
 from escape.run import STATISTICS
 from escape.simulate import replay, simulate
@@ -62,6 +64,7 @@ __all__ = [
     "Observable",
     "Optimizer",
     "Oracle",
+    "Prediction",
     "Projection",
     "QuadraticSaddle",
     "RankOneFactorization",
@@ -75,6 +78,9 @@ __all__ = [
     "check_landscape",
     "estimate",
     "merge",
+    "noise_geometry",
+    "noise_match",
+    "predict",
     "replay",
     "second_order",
     "simulate",

@@ -13,10 +13,9 @@ import xarray as xr
 
 from escape import report, store
 from escape.catalogue import file_of, resolved
+from escape.description import described, setting_of
 from escape.execute import WorkerLost
 from escape.executors import KINDS, opened
-from escape.optimizers import check_lr
-from escape.oracles import MiniBatch
 from escape.provenance import spec_of
 from escape.recipe import DTYPES, OPTIMIZERS, ORACLES, Parts, Recipe, RecipeJob, find_point, load_landscape
 from escape.results import merge as merge_shards
@@ -110,29 +109,28 @@ _REPLACEMENT = "Draw batches with replacement."
 @click.argument("name")
 @_set
 @click.option("--point", help="Only this critical point, by name or number.")
-@click.option("--batch-size", type=int, help="Adds the effective kick s; needs --lr.")
 @click.option("--lr", type=float, help="Adds the growth factor a and the growth rate 2 ln a of the mean square.")
+@click.option("--batch-size", type=int, help="Adds the effective kick s and the prediction; needs --lr.")
 @click.option("--replacement", is_flag=True, help=_REPLACEMENT)
+@click.option("--oracle", type=click.Choice(list(ORACLES)), default="minibatch", show_default=True)
+@click.option("--momentum", type=float, help="Of heavy ball; gradient descent if omitted.")
+@click.option("--radius", type=float, help="Adds the exit step at this distance.")
 @click.option("every", "--all", is_flag=True, help="All points, directions and eigenvalues.")
-def show(name, options, point, batch_size, lr, replacement, every):
-    """Show a landscape's critical points: spectrum, noise, escape directions.
+def show(name, options, point, every, lr, **given):
+    """Show a landscape's critical points: spectrum, noise, escape directions, and what theory predicts there.
 
     NAME is one of `escape landscapes`, or FILE.py:NAME. `noise std` is that of one sample's gradient along the
     direction, `d v'Cv/tr C` the same variance relative to the mean over all directions.
     """
-    if lr is not None:
-        check_lr(lr)
-    if (batch_size is not None or replacement) and None in (batch_size, lr):
-        raise ValueError("--replacement needs --batch-size, and --batch-size needs --lr")
-    batch = None if batch_size is None else MiniBatch(batch_size, replacement)
+    setting = setting_of(name, lr, **given)
     landscape = load_landscape(name, options)
-    if batch is not None:
-        batch.check(landscape)
+    if setting.oracle is not None:
+        setting.oracle.check(landscape)
     points = list(enumerate(landscape.critical_points()))
     if point is not None:
         wanted = find_point(tuple(p for _, p in points), point)
         points = [(number, p) for number, p in points if p is wanted]
-    click.echo("\n".join(report.described(name, landscape, points, every, batch, lr)))
+    click.echo("\n".join(described(name, landscape, points, every, setting)))
 
 
 @main.command()

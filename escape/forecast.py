@@ -1,4 +1,4 @@
-"""What theory says of a run from a critical point, and why not to trust it there."""
+"""What theory says of the exit step of a run from a critical point, and why not to trust it there."""
 
 import math
 from dataclasses import dataclass
@@ -8,19 +8,38 @@ from torch import Tensor
 
 from escape import theory
 from escape.landscapes import CriticalPoint, Landscape
+from escape.optimizers import GradientDescent, HeavyBall, Optimizer
 from escape.oracles import FullBatch, IsotropicNoise, Oracle
+from escape.well import exact_chain
 
 # A curvature or a noise that changes by this much within the radius is worth a word.
 _BENT, _UNEVEN, _KINK = 0.1, 0.2, 0.05
+_ALIKE = 1e-3  # relative difference of curvature and noise up to which escape directions count as equal
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """A mean exit step with the law that it is from, or None, and every caveat in one line."""
+    """A mean exit step and its standard deviation with the law that they are from, or None, and every caveat."""
 
     mean_exit_step: float | None
+    std: float | None
     law: str
     caveats: tuple[str, ...]
+
+
+def rate_and_momentum(optimizer: Optimizer) -> tuple[float, float]:
+    """Learning rate and momentum of an optimizer that theory covers.
+
+    Raises
+    ------
+    ValueError
+        If the optimizer is another, or its learning rate a schedule.
+    """
+    if type(optimizer) not in (GradientDescent, HeavyBall):
+        raise ValueError(f"the optimizer is {type(optimizer).__name__}: theory covers GradientDescent and HeavyBall")
+    if callable(optimizer.lr):
+        raise ValueError("lr is a schedule: give a number, or take theory.mean_square_schedule")
+    return float(optimizer.lr), float(getattr(optimizer, "momentum", 0.0))
 
 
 def noise_std(landscape: Landscape, oracle: Oracle, x: Tensor, direction: Tensor) -> float:
@@ -51,27 +70,21 @@ def kink(landscape: Landscape, point: CriticalPoint, number: int) -> str:
     return f"curvature is {below:.4g} on one side of the point and {above:.4g} on the other, declared {declared:.4g}"
 
 
-def curvatures_differ(landscape: Landscape, point: CriticalPoint) -> bool:
-    """Whether the samples' curvatures along the escape direction differ, at a point where their gradients do not."""
-    v = point.directions[:, 0]
-    return point.noise == "II" and float(landscape.noise_along(point.location + v, v)) > 1e-12
-
-
 def forecast(
     landscape: Landscape,
     oracle: Oracle,
-    lr: float,
+    optimizer: Optimizer,
     point: CriticalPoint,
     start: Tensor,
     start_std: float,
     radius: float,
 ) -> Forecast:
-    """Mean exit step of gradient descent from a critical point with one dominant escape direction.
+    """Exit step from a critical point: exact in one dimension, elsewhere by one dominant escape direction.
 
     Parameters
     ----------
-    landscape, oracle, lr
-        Of the run.
+    landscape, oracle, optimizer
+        Of the run; gradient descent or heavy ball at a constant learning rate.
     point : CriticalPoint
         Where the landscape is linearised.
     start : Tensor (d,)
@@ -79,52 +92,111 @@ def forecast(
     start_std : float
         Standard deviation of a normal start along the escape direction.
     radius : float
-        Exit radius on the escape directions.
+        Exit radius on the escape directions, at a minimum in all.
     """
+    lr, momentum = rate_and_momentum(optimizer)
+    reason = "no law of the exit step from a minimum but for plain SGD in one dimension: simulate"
+    if len(start) == 1 and not (momentum or start_std or isinstance(oracle, FullBatch)):
+        mean, std, reason = exact_chain(landscape, oracle, lr, float(point.location), radius, float(start))
+        if mean is not None:
+            return Forecast(mean, std, "exact chain in one dimension", ())
     if not point.index:
-        return Forecast(None, "", (f"{point.name} has no escape direction: theory of saddles says nothing here",))
-    v, curvature = point.directions[:, 0], float(point.eigenvalues[0])
+        return Forecast(None, None, "", (reason,))
     broken = kink(landscape, point, 0)
     if broken:
-        return Forecast(None, "", (broken,))
+        return Forecast(None, None, "", (broken,))
+    v, curvature = point.directions[:, 0], float(point.eigenvalues[0])
     noise = noise_std(landscape, oracle, point.location, v)
     if point.noise == "II" and not isinstance(oracle, FullBatch | IsotropicNoise):
-        return Forecast(None, "", (f"{point.name} is of type II, noise vanishes there: no law of additive noise",))
-    offset = float((start - point.location) @ v)
-    # A normal start widens the effective kick, as noise of the same standard deviation would.
-    unit = float(theory.kick_std(lr, curvature, 1.0))
-    spread = math.hypot(noise * unit, start_std)
-    mean, law = _mean(lr, curvature, spread, unit, radius, offset)
+        text = f"{point.name or 'the point'} is of type II, noise vanishes there: no law of additive noise"
+        return Forecast(None, None, "", (text,))
+    saddle = _Saddle(lr, momentum, curvature, noise, radius, float((start - point.location) @ v), start_std)
+    directions = _alike(landscape, oracle, point, noise) if start_std == 0 else 1
+    found = saddle.exit(directions)
     caveats = _near(landscape, oracle, point, radius, noise)
-    if spread:
-        caveats += theory.regime(lr, curvature, spread / unit, radius)
-    if point.index > 1 and math.isfinite(mean):
-        others = _others(landscape, oracle, lr, point, mean)
+    if saddle.spread:
+        caveats += theory.regime(lr, curvature, saddle.spread / saddle.unit, radius, momentum=momentum)
+    if directions < point.index and math.isfinite(found.mean_exit_step):
+        others = _others(landscape, oracle, lr, momentum, point, found.mean_exit_step)
         if others > 0.1 * radius:
-            return Forecast(
-                None, "", (f"{point.index} escape directions compete: the law of one dominant direction does not hold",)
-            )
+            text = f"{point.index} escape directions compete: the law of one dominant direction does not hold"
+            return Forecast(None, None, "", (text,))
     # Noise far larger than the radius makes the law's mean negative; the caveat on radius/s says why there is none.
-    return Forecast(mean if mean >= 1 or not spread else None, law, tuple(caveats))
+    if saddle.spread and found.mean_exit_step < 1:
+        return Forecast(None, None, "", caveats)
+    return Forecast(found.mean_exit_step, found.std, found.law, caveats)
 
 
-def _mean(lr: float, curvature: float, spread: float, unit: float, radius: float, offset: float) -> tuple[float, str]:
-    """Mean exit step and its law: a spread start or kick, or none to speak of."""
-    if abs(offset) >= radius:
-        return 0.0, "outside from the start"
-    if spread == 0 and offset == 0:
-        return math.inf, "batch descent, exactly on the point"
-    if spread < abs(offset) * math.log1p(-lr * curvature):
-        return float(theory.gd_exit_step(lr, curvature, radius, offset)), "batch descent, noise negligible"
-    return float(theory.mean_exit_step(lr, curvature, spread / unit, radius, offset)), "linear saddle, additive noise"
+@dataclass(frozen=True)
+class _Saddle:
+    """The linear picture along the dominant escape direction; start and start_std are distances along it."""
+
+    lr: float
+    momentum: float
+    curvature: float
+    noise: float
+    radius: float
+    start: float
+    start_std: float
+
+    @property
+    def unit(self) -> float:
+        """Kick of noise of standard deviation one."""
+        return float(theory.kick_std(self.lr, self.curvature, 1.0, momentum=self.momentum))
+
+    @property
+    def share(self) -> float:
+        """Share of a start that the growing mode takes up: one without momentum."""
+        return float(theory.start_projection(self.lr, self.curvature, momentum=self.momentum))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the effective kick: a normal start widens it as noise would."""
+        return math.hypot(self.noise * self.unit, self.share * self.start_std)
+
+    def exit(self, directions: int) -> Forecast:
+        """Law of the exit step: a spread start or kick, or none to speak of."""
+        growth = float(theory.growth_factor(self.lr, self.curvature, momentum=self.momentum))
+        if abs(self.start) >= self.radius:
+            return Forecast(0.0, 0.0, "outside from the start", ())
+        if self.spread == 0 and self.start == 0:
+            return Forecast(math.inf, None, "batch descent, exactly on the point", ())
+        if self.spread < self.share * abs(self.start) * math.log(growth):
+            # Batch descent at the learning rate that grows as fast without momentum, from the share that grows.
+            lr, start = (1 - growth) / self.curvature, self.share * self.start
+            step = theory.gd_exit_step(lr, self.curvature, self.radius, start)
+            return Forecast(float(step), 0.0, "batch descent, noise negligible", ())
+        noise, k = self.spread / self.unit, directions
+        options = {"directions": k, "momentum": self.momentum}
+        mean = float(theory.mean_exit_step(self.lr, self.curvature, noise, self.radius, self.start, **options))
+        law = "linear saddle, additive noise" + (f", {k} equal directions" if k > 1 else "")
+        variance = theory.exit_step_variance(self.lr, self.curvature, **options)
+        return Forecast(mean, None if self.start else math.sqrt(variance), law, ())
 
 
-def _others(landscape: Landscape, oracle: Oracle, lr: float, point: CriticalPoint, step: float) -> float:
+def _alike(landscape: Landscape, oracle: Oracle, point: CriticalPoint, noise: float) -> int:
+    """Number of escape directions that share one curvature and isotropic noise: all of them, or one."""
+    curvatures, k = point.eigenvalues[: point.index], point.index
+    if k == 1 or not noise or float(curvatures[-1] / curvatures[0]) < 1 - _ALIKE:
+        return 1
+    if isinstance(oracle, IsotropicNoise):
+        return k
+    along = landscape.sample_gradients(point.location) @ point.unstable
+    covariance = (along - along.mean(0)).T @ (along - along.mean(0)) / len(along)
+    variance = float(covariance.trace()) / k
+    away = (covariance / variance - torch.eye(k).to(covariance)).abs().max()
+    return k if float(away) <= _ALIKE else 1
+
+
+def _others(
+    landscape: Landscape, oracle: Oracle, lr: float, momentum: float, point: CriticalPoint, step: float
+) -> float:
     """Root mean square distance that noise has made along the other escape directions by a step."""
     total = 0.0
     for number in range(1, point.index):
         noise = noise_std(landscape, oracle, point.location, point.directions[:, number])
-        total += float(theory.mean_square(step, lr, float(point.eigenvalues[number]), noise))
+        curvature = float(point.eigenvalues[number])
+        total += float(theory.mean_square(math.ceil(step), lr, curvature, noise, momentum=momentum))
     return math.sqrt(total)
 
 

@@ -107,7 +107,7 @@ class Recipe:
         ValueError, TypeError
             One line on the first part that cannot be made.
         """
-        oracle, optimizer = self._oracle(), self._optimizer()
+        oracle, optimizer = self.make_oracle(), self.make_optimizer()
         landscape = load_landscape(self.landscape, self.options, self.dtype, self.device)
         points = landscape.critical_points()
         point = find_point(points, self.start) if points or self.start is not None else None
@@ -153,14 +153,16 @@ class Recipe:
             raise ValueError(f"{source} was written by another version of escape: {unknown[0]!r} is not known here")
         return cls(**held)
 
-    def _oracle(self) -> Oracle:
+    def make_oracle(self) -> Oracle:
+        """Make the oracle; ValueError for a batch size that is none, or one given to the full batch."""
         if self.oracle == "full":
             if self.batch_size is not None or self.replacement:
                 raise ValueError("a full batch takes no batch size and no replacement; leave them out")
             return FullBatch()
         return ORACLES[self.oracle](32 if self.batch_size is None else self.batch_size, self.replacement)
 
-    def _optimizer(self) -> Optimizer:
+    def make_optimizer(self) -> Optimizer:
+        """Make the optimizer; ValueError for numbers out of range, or momentum where there is none."""
         if self.optimizer == "heavy-ball":
             return HeavyBall(self.lr, 0.9 if self.momentum is None else self.momentum)
         if self.momentum is not None:

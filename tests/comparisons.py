@@ -32,6 +32,10 @@ class Comparison:
         return (self.measured - self.predicted) / self.error if self.error > 0 else np.nan
 
     @property
+    def passes(self) -> bool:
+        return bool(abs(self.z) <= ALLOWED)
+
+    @property
     def text(self) -> str:
         return (
             f"measured {self.measured:.8g}, predicted {self.predicted:.8g}, z = {self.z:.2f} "

@@ -48,7 +48,7 @@ def compare(request):
     def one(prediction, case, measured, predicted, error):
         entry = comparisons.Comparison(prediction, case, float(measured), float(predicted), float(error))
         request.config.stash[COMPARED].append(entry)
-        assert abs(entry.z) <= comparisons.ALLOWED, f"{entry.name}, {case}: {entry.text}"
+        assert entry.passes, f"{entry.name}, {case}: {entry.text}"
 
     return one
 

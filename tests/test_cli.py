@@ -105,7 +105,7 @@ def test_show_says_what_theory_and_the_landscape_say(run):
     options = ["-s", "eigenvalues=-0.5,2", "-s", "noise=0.4,0.2"]
     text = succeed(run("show", "additive-saddle", *options, "--batch-size", 10, "--lr", 0.1))
     kick = theory.kick_std(0.1, -0.5, 0.4 * np.sqrt(theory.kappa(10, 1000)))
-    row = [float(number) for number in text.split("escape 1")[1].split()]
+    row = [float(number) for number in text.split("escape 1")[1].splitlines()[0].split()]
     expected = [-0.5, 0.16, 0.4, 2 * 0.16 / 0.2, 1.05, 2 * np.log(1.05), kick]
     assert row == pytest.approx(expected, rel=1e-3)
     assert "type I" in text

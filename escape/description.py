@@ -1,0 +1,168 @@
+"""A landscape in words and numbers: its critical points, the noise there, and what theory predicts."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from escape import theory
+from escape.forecast import kink, noise_std, rate_and_momentum
+from escape.landscapes import CriticalPoint, Landscape
+from escape.optimizers import Optimizer
+from escape.oracles import Oracle
+from escape.predict import Prediction, predict
+from escape.recipe import Recipe
+from escape.tables import FEW, kind_text, optimizer_text, oracle_text, table
+
+_LEAVE = {
+    "all": "all chains leave",
+    "in the end": "all chains leave in the end",
+    "few": "few chains leave",
+    "none": "no chain leaves",
+}
+_WHOLE_SPECTRUM, _WIDTH = 8, 98  # eigenvalues shown unless all are asked for; characters in a line
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a landscape is described for: an optimizer or none, an oracle or none, an exit radius or none."""
+
+    optimizer: Optimizer | None = None
+    oracle: Oracle | None = None
+    radius: float | None = None
+
+
+def setting_of(
+    name: str,
+    lr: float | None,
+    batch_size: int | None,
+    replacement: bool,
+    oracle: str,
+    momentum: float | None,
+    radius: float | None,
+) -> Setting:
+    """Read what a description is asked for on the command line.
+
+    Raises
+    ------
+    ValueError
+        For an option that needs another one, and numbers out of range.
+    """
+    if lr is None:
+        if batch_size is not None or replacement or momentum is not None or radius is not None or oracle != "minibatch":
+            raise ValueError("--batch-size, --replacement, --oracle, --momentum and --radius need --lr")
+        return Setting()
+    kind = "gd" if momentum is None else "heavy-ball"
+    recipe = Recipe(name, [], oracle, batch_size, replacement, kind, lr, momentum, radius=radius)
+    optimizer = recipe.make_optimizer()
+    if oracle != "full" and batch_size is None:
+        if replacement or momentum is not None or radius is not None:
+            raise ValueError("a prediction needs --batch-size, or --oracle full")
+        return Setting(optimizer)
+    return Setting(optimizer, recipe.make_oracle(), radius)
+
+
+def described(
+    name: str, landscape: Landscape, points: Sequence[tuple[int, CriticalPoint]], every: bool, setting: Setting
+) -> list[str]:
+    """Describe a landscape and critical points of it, each with its number.
+
+    Parameters
+    ----------
+    every : bool
+        Show all points, directions and eigenvalues.
+    setting : Setting
+        The optimizer adds the growth factor a and the growth rate 2 ln a; the oracle the kick s and the prediction.
+    """
+    dtype = str(landscape.samples.dtype).removeprefix("torch.")
+    size = "not declared" if landscape.dimension is None else landscape.dimension
+    lines = [f"{name}: n = {landscape.n} samples, dimension d = {size}, {dtype}"]
+    if setting.oracle is not None:
+        lines.append(f"{oracle_text(setting.oracle, landscape)}, {optimizer_text(setting.optimizer)}")
+    if not points:
+        return [*lines, "It declares no critical points: start a run with --start-at x1,x2,…"]
+    shown = points if every else points[:FEW]
+    for number, point in shown:
+        lines += ["", *_point(landscape, number, point, every, setting)]
+    if len(points) > len(shown):
+        lines += ["", f"… {len(points) - len(shown)} more critical points, --all"]
+    return lines
+
+
+def _point(landscape: Landscape, number: int, point: CriticalPoint, every: bool, setting: Setting) -> list[str]:
+    trace = float(landscape.noise_trace(point.location[None])[0])
+    lines = [
+        f"[{number}] {point.name or 'unnamed'}: {kind_text(point)}",
+        f"    loss {float(landscape.loss(point.location)):.6g}   tr C {trace:.4g}   {_spectrum(point, every)}",
+    ]
+    shown = point.index if every else min(point.index, FEW)
+    if shown:
+        lines += table(_directions(landscape, point, trace, shown, setting), "    ")
+    if shown < point.index:
+        lines.append(f"    … {point.index - shown} more escape directions, --all")
+    if setting.oracle is not None:
+        found = predict(landscape, setting.oracle, setting.optimizer, point, radius=setting.radius)
+        return lines + prediction_lines(found, setting.radius, "    ")
+    broken = kink(landscape, point, 0) if point.index else ""
+    return [*lines, f"    caveat: {broken}"] if broken else lines
+
+
+def _directions(landscape, point: CriticalPoint, trace: float, shown: int, setting: Setting) -> list[list[str]]:
+    """Rows on the escape directions of a point."""
+    lr, momentum = (None, 0.0) if setting.optimizer is None else rate_and_momentum(setting.optimizer)
+    growth = "a" if not momentum else "z+"
+    rows = [["", "curvature", "v'Cv", "noise std", "d v'Cv/tr C"]]
+    rows[0] += [] if lr is None else [growth, f"2 ln {growth}"]
+    rows[0] += [] if setting.oracle is None else ["s"]
+    for j, variance in enumerate(landscape.noise_along(point.location, point.unstable[:, :shown]).tolist()):
+        curvature = float(point.eigenvalues[j])
+        row = [curvature, variance, math.sqrt(variance), len(point.location) * variance / trace if trace else math.nan]
+        if lr is not None:
+            a = theory.growth_factor(lr, curvature, momentum=momentum)
+            row += [a, 2 * math.log(a)]
+        if setting.oracle is not None:
+            noise = noise_std(landscape, setting.oracle, point.location, point.directions[:, j])
+            row.append(theory.kick_std(lr, curvature, noise, momentum=momentum))
+        rows.append([f"escape {j + 1}", *("-" if math.isnan(x) else f"{x:.4g}" for x in map(float, row))])
+    return rows
+
+
+def prediction_lines(found: Prediction, radius: float | None, indent: str = "") -> list[str]:
+    """Say what theory predicts at a point, and its caveats, in lines of at most a hundred characters."""
+    unknown = "not known"
+    rate = unknown if found.log_rate is None else f"{found.log_rate:.5g} a step"
+    gamma = unknown if found.lyapunov_exponent is None else f"{found.lyapunov_exponent:.5g} a step"
+    gamma += f" +- {found.lyapunov_error:.2g}" if found.lyapunov_error else ""
+    grows = {None: "", True: ": the mean square grows exponentially", False: ": the mean square does not grow"}
+    leave = "whether chains leave is not known" if found.chains_leave is None else _LEAVE[found.chains_leave]
+    rows = [
+        ("ln rho", rate + grows[found.mean_square_grows]),
+        ("gamma", gamma),
+        ("leaving", f"{leave}: {found.leaving}"),
+    ]
+    if found.escape_exponent is not None:
+        rows.append(("alpha", f"{found.escape_exponent:.5g}, exponent of rare distances"))
+    if found.stationary_std is not None:
+        rows.append(("spread", f"{found.stationary_std:.5g}, stationary std along the least curvature"))
+    if radius is not None:
+        rows.append(("exit", _exit_prediction(found, radius)))
+    rows += [("caveat", text) for text in found.caveats]
+    return [line for key, text in rows for line in _hanging(f"{indent}{key:<9}", text)]
+
+
+def _hanging(head: str, text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+
+
+def _exit_prediction(found: Prediction, radius: float) -> str:
+    if found.mean_exit_step is None:
+        return f"at {radius:g}: no prediction"
+    spread = "" if found.exit_step_std is None else f", std {found.exit_step_std:.5g}"
+    return f"at {radius:g}: mean step {found.mean_exit_step:.5g}{spread} ({found.law})"
+
+
+def _spectrum(point: CriticalPoint, every: bool) -> str:
+    values = point.eigenvalues.tolist()
+    if every or len(values) <= _WHOLE_SPECTRUM:
+        return f"spectrum {' '.join(f'{value:.4g}' for value in values)}"
+    return f"spectrum from {values[0]:.4g} to {values[-1]:.4g}"

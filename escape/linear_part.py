@@ -1,0 +1,160 @@
+"""Growth rates of the linear part of SGD at a point, from the Hessians of all samples there."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.func import vjp, vmap
+
+from escape import theory
+from escape.landscapes import CriticalPoint, Landscape, second_order
+from escape.landscapes.batches import one_thread
+from escape.oracles import FullBatch, GaussianNoise, MiniBatch, Oracle
+from escape.streams import block_generator
+
+_NUMBERS = 30_000_000  # of all Hessians together, above which they are not formed
+_PACKED = 90  # dimension above which the operator on second moments is not formed
+_CHAINS, _STEPS, _DRAWN = 64, 600, 50  # of a Lyapunov exponent without a closed form; steps drawn at a time
+_EQUAL = 1e-9  # relative difference of curvatures that counts as none
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Growth per step of the linear part: ln rho, gamma with its standard error, the exponent alpha; None if unknown.
+
+    `differ` says whether the samples' Hessians do: without that, gamma is half of ln rho.
+    """
+
+    log_rate: float | None
+    lyapunov_exponent: float | None
+    lyapunov_error: float = 0.0
+    escape_exponent: float | None = None
+    differ: bool = False
+    caveats: tuple[str, ...] = ()
+
+
+@one_thread()
+def linear_rates(landscape: Landscape, oracle: Oracle, lr: float, momentum: float, point: CriticalPoint) -> Rates:
+    """Rates of the chain that follows the second-order Taylor polynomial of every sample.
+
+    Parameters
+    ----------
+    landscape, oracle, lr, momentum
+        Of the run.
+    point : CriticalPoint
+        Where to linearise.
+    """
+    values = point.eigenvalues.double().cpu().numpy()
+    log = float(np.log(max(_spectral_radius(1 + momentum - lr * values, momentum), 1e-300)))
+    plain = Rates(2 * log, log)
+    if isinstance(oracle, FullBatch) or landscape.constant_noise or not oracle.covariance_factor(landscape):
+        return plain
+    curvatures, residual = _along(landscape, point)
+    scale = np.abs(curvatures).max() + np.abs(values).max()
+    hessians = _hessians(landscape, point)
+    spread = residual if hessians is None else np.abs(hessians - hessians.mean(0)).max()
+    if max(spread, np.abs(curvatures - curvatures.mean(0)).max()) <= _EQUAL * scale:
+        return plain
+    if momentum:
+        return Rates(None, None, differ=True, caveats=("curvatures differ: their rates under momentum are not known",))
+    if not isinstance(oracle, MiniBatch | GaussianNoise):
+        text = "the noise grows with the distance, all directions alike: its rates are not known"
+        return Rates(None, None, differ=True, caveats=(text,))
+    sampling = (lr, oracle.batch_size, oracle.replacement)
+    if hessians is not None:
+        rotated = np.einsum("ji,njk,kl->nil", _basis(point), hessians, _basis(point), optimize=True)
+        diagonal = np.einsum("nii->ni", rotated)
+        if np.abs(rotated - diagonal[:, :, None] * np.eye(len(values))).max() <= _EQUAL * scale:
+            return _commuting(landscape, oracle, point, diagonal, sampling)
+    elif residual <= _EQUAL * scale:
+        caveat = "rates are those along the least and the largest curvature"
+        return _commuting(landscape, oracle, point, curvatures, sampling, (caveat,))
+    gamma, error = _lyapunov(landscape, oracle, lr, point)
+    if hessians is None or len(values) > _PACKED:
+        text = f"n = {landscape.n}, d = {len(values)} are too many for ln rho: use rare.moment_rate"
+        return Rates(None, gamma, error, differ=True, caveats=(text,))
+    return Rates(theory.second_moment(hessians, *sampling).log_rate, gamma, error, differ=True)
+
+
+def _spectral_radius(trace: np.ndarray, determinant: float) -> float:
+    """Largest |z| with z^2 - trace z + determinant = 0: roots of heavy ball, or a and 0 of plain descent."""
+    root = np.sqrt(trace.astype(complex) ** 2 - 4 * determinant)
+    return float(np.abs([trace + root, trace - root]).max() / 2)
+
+
+def _basis(point: CriticalPoint) -> np.ndarray:
+    return point.directions.double().cpu().numpy()
+
+
+def _along(landscape: Landscape, point: CriticalPoint) -> tuple[np.ndarray, float]:
+    """Curvatures (n, 2) of all samples along the least and the largest curvature, and by how much H_i v leaves v."""
+    x, directions = point.location, point.directions[:, [0, -1]]
+
+    def product(sample, v):  # H_i is symmetric: the transposed product, by reverse differentiation, is as good
+        return vjp(lambda y: landscape.sample_gradient(y, sample), x)[1](v)[0]
+
+    found, residual = [], 0.0
+    for v in directions.T:
+        products = vmap(product, (0, None))(landscape.samples, v).double()
+        found.append(products @ v.double())
+        residual = max(residual, float((products - found[-1][:, None] * v.double()).abs().max()))
+    return torch.stack(found, 1).cpu().numpy(), residual
+
+
+def _hessians(landscape: Landscape, point: CriticalPoint) -> np.ndarray | None:
+    """Hessians (n, d, d) of all samples, or None where they are too large."""
+    if landscape.n * len(point.location) ** 2 > _NUMBERS:
+        return None
+    found = landscape.sample_hessians(point.location).double().cpu().numpy()
+    return (found + found.transpose(0, 2, 1)) / 2
+
+
+def _commuting(landscape, oracle: Oracle, point, curvatures: np.ndarray, sampling: tuple, caveats: tuple = ()) -> Rates:
+    """Rates where all Hessians share the directions: every direction is a chain of its own."""
+    rates = [theory.mean_square_rate(column, *sampling) for column in curvatures.T]
+    log_rate = math.log(max(*rates, 1e-300))
+    if not isinstance(oracle, MiniBatch):
+        gamma, error = _lyapunov(landscape, oracle, sampling[0], point)
+        return Rates(log_rate, gamma, error, None, True, caveats)
+    least, fastest = int(curvatures.mean(0).argmin()), int(np.argmax(rates))
+    gamma, error, which = max((*_exponent(curvatures[:, j], sampling), j) for j in {least, fastest})
+    alpha = None
+    if gamma < 0:
+        try:
+            alpha = theory.escape_exponent(curvatures[:, which], *sampling)
+        except ValueError:
+            caveats = (*caveats, "too many distinct batches for the exponent of rare escapes")
+    return Rates(log_rate, gamma, error, alpha, True, caveats)
+
+
+def _exponent(curvatures: np.ndarray, sampling: tuple) -> tuple[float, float]:
+    """gamma along one direction with its standard error: by enumeration, or by Monte Carlo if the batches are many."""
+    try:
+        return theory.lyapunov_exponent(curvatures, *sampling), 0.0
+    except ValueError:
+        return theory.lyapunov_exponent_product(curvatures[:, None, None], *sampling)
+
+
+def _lyapunov(landscape: Landscape, oracle: Oracle, lr: float, point: CriticalPoint) -> tuple[float, float]:
+    """gamma and its standard error, by Monte Carlo along the products of I - lr H_B; (-inf, nan) if one maps to zero.
+
+    H_B delta is the difference of two gradients of one batch on the second-order landscape. Chains start along the
+    direction that batch descent amplifies most, where gamma is found soonest when noise is weak.
+    """
+    near = second_order(landscape, point)
+    start = point.directions[:, int((1 - lr * point.eigenvalues).abs().argmax())]
+    generator = block_generator(0, 0, point.location.device)
+    x, here = start.expand(_CHAINS, -1).clone(), point.location.expand(_CHAINS, -1)
+    burn_in, total = _STEPS // 4, torch.zeros(_CHAINS).to(x)
+    for first in range(0, burn_in + _STEPS, _DRAWN):
+        for t, draw in enumerate(oracle.draw(near, _DRAWN, _CHAINS, generator), first):
+            x = x - lr * (oracle.gradient(near, here + x, draw) - oracle.gradient(near, here, draw))
+            norm = x.norm(dim=1)
+            if not bool((norm > 0).all()):
+                return -math.inf, math.nan
+            x = x / norm[:, None]
+            if t >= burn_in:
+                total += norm.log()
+    rates = total / (first + _DRAWN - burn_in)
+    return float(rates.mean()), float(rates.std() / _CHAINS**0.5)

@@ -1,0 +1,200 @@
+"""All that theory knows of SGD at one critical point: rates, whether chains leave, when, and why not to trust it."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from escape import theory
+from escape.forecast import Forecast, forecast, kink, noise_std, rate_and_momentum
+from escape.landscapes import CriticalPoint, Landscape
+from escape.linear_part import Rates, linear_rates
+from escape.optimizers import Optimizer
+from escape.oracles import FullBatch, MiniBatch, Oracle
+
+_STATIONARY = 1e-4  # norm of the gradient, over the largest curvature, above which a point is not critical
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What theory says of one critical point under an oracle and an optimizer.
+
+    Attributes
+    ----------
+    name, kind : str
+        Label of the point, and "saddle", "minimum", "maximum" or "degenerate".
+    index : int
+        Number of escape directions.
+    noise_type : {"I", "II", "none"}
+        Whether noise survives at the point along its escape directions; "none" for the full batch.
+    curvature, noise : float
+        Least signed curvature, and the standard deviation of the gradient seen along it at the point.
+    growth_factor : float
+        a = 1 - lr * curvature, or with momentum the larger root z+: growth of the mean, per step.
+    kick_std : float or None
+        s, the effective initial kick of additive noise; None without an escape direction.
+    log_rate : float or None
+        ln rho, growth rate of E |x - x*|^2 per step far above the noise floor; None where it is not known.
+    lyapunov_exponent, lyapunov_error : float or None, float
+        gamma, almost sure growth rate of |x - x*| per step of the linear part, and its standard error (0 if exact).
+    escape_exponent : float or None
+        alpha in P(ever at distance R) ~ (x0 / R)^alpha, where gamma < 0 along one shared direction; with additive
+        noise the tail exponent of the stationary law.
+    mean_square_grows : bool or None
+        Whether E |x - x*|^2 grows exponentially from a small distance.
+    chains_leave : {"all", "few", "none", "in the end"} or None
+        Which chains leave the neighbourhood of the point; `leaving` says why, in one line.
+    leaving : str
+        The reason.
+    mean_exit_step, exit_step_std : float or None
+        Mean and standard deviation of the first step at the radius; None where theory has none.
+    law : str
+        Name of the law of the exit step.
+    stationary_std : float or None
+        Standard deviation of the fluctuations about a minimum along its least curvature, in the linear picture.
+    caveats : tuple of str
+        Reasons to distrust what is said, each in one line.
+    """
+
+    name: str
+    kind: str
+    index: int
+    noise_type: str
+    curvature: float
+    noise: float
+    growth_factor: float
+    kick_std: float | None = None
+    log_rate: float | None = None
+    lyapunov_exponent: float | None = None
+    lyapunov_error: float = 0.0
+    escape_exponent: float | None = None
+    mean_square_grows: bool | None = None
+    chains_leave: str | None = None
+    leaving: str = ""
+    mean_exit_step: float | None = None
+    exit_step_std: float | None = None
+    law: str = ""
+    stationary_std: float | None = None
+    caveats: tuple[str, ...] = field(default_factory=tuple)
+
+
+def predict(
+    landscape: Landscape,
+    oracle: Oracle,
+    optimizer: Optimizer,
+    point: CriticalPoint | Tensor,
+    *,
+    radius: float | None = None,
+    start: Tensor | None = None,
+    start_std: float = 0.0,
+) -> Prediction:
+    """Say what theory knows of SGD at a critical point.
+
+    Type, a, s, ln rho, gamma, whether the mean square grows and whether chains leave; with a radius, the exit step too.
+
+    Parameters
+    ----------
+    landscape, oracle, optimizer
+        Of a run; the optimizer with a constant learning rate.
+    point : CriticalPoint or Tensor (d,)
+        The critical point; a location is given its Hessian's spectrum.
+    radius : float, optional
+        Exit distance along the escape directions, or in all directions at a minimum.
+    start : Tensor (d,), optional
+        Mean start of the chains; the point itself if omitted.
+    start_std : float
+        Standard deviation of a normal start along the escape direction.
+
+    Returns
+    -------
+    Prediction
+        With None for all that theory does not know, and the reason among its caveats.
+
+    Raises
+    ------
+    ValueError
+        If the oracle does not fit the landscape, the gradient does not vanish at the point, the learning rate is a
+        schedule, or the optimizer is one that theory here does not cover.
+
+    Notes
+    -----
+    Rates are those of the linear part: the chain of the second-order Taylor polynomials of all samples. Source: the
+    functions of `escape.theory` that carry the same names.
+    """
+    oracle.check(landscape)
+    lr, momentum = rate_and_momentum(optimizer)
+    point = _critical(landscape, point)
+    if radius is not None and not (math.isfinite(radius) and radius > 0):
+        raise ValueError(f"radius is {radius!r}: it must be a finite distance above zero")
+    start = point.location if start is None else torch.as_tensor(start).to(point.location)
+    v, curvature = point.directions[:, 0], float(point.eigenvalues[0])
+    noise = noise_std(landscape, oracle, point.location, v)
+    rates = linear_rates(landscape, oracle, lr, momentum, point)
+    noiseless = isinstance(oracle, FullBatch) or not oracle.covariance_factor(landscape)
+    kind = "none" if noiseless else point.noise or landscape.noise_type(point)
+    leave, why = _leaving(point, kind, rates, oracle, bool((start != point.location).any()) or start_std > 0)
+    broken = kink(landscape, point, 0)
+    exit_step = Forecast(None, None, "", ())
+    if radius is not None:
+        exit_step = forecast(landscape, oracle, optimizer, point, start, start_std, radius)
+        if exit_step.mean_exit_step == math.inf and kind == "I" and not point.index:
+            leave, why = "none", "on some shell inside the radius the gradients of all batches point inwards"
+    caveats = (*([broken] if broken and broken not in exit_step.caveats else []), *rates.caveats, *exit_step.caveats)
+    fluctuates = kind == "I" and point.kind == "minimum" and not rates.differ and rates.log_rate < 0
+    return Prediction(
+        name=point.name,
+        kind=point.kind,
+        index=point.index,
+        noise_type=kind,
+        curvature=curvature,
+        noise=noise,
+        growth_factor=float(theory.growth_factor(lr, curvature, momentum=momentum)),
+        kick_std=float(theory.kick_std(lr, curvature, noise, momentum=momentum)) if point.index else None,
+        log_rate=rates.log_rate,
+        lyapunov_exponent=rates.lyapunov_exponent,
+        lyapunov_error=rates.lyapunov_error,
+        escape_exponent=rates.escape_exponent,
+        mean_square_grows=None if rates.log_rate is None else rates.log_rate > 0,
+        chains_leave=leave,
+        leaving=why,
+        mean_exit_step=exit_step.mean_exit_step,
+        exit_step_std=exit_step.std,
+        law=exit_step.law,
+        stationary_std=math.sqrt(theory.stationary_variance(lr, curvature, noise, momentum)) if fluctuates else None,
+        caveats=caveats,
+    )
+
+
+def _critical(landscape: Landscape, point: CriticalPoint | Tensor) -> CriticalPoint:
+    """Return the point with its spectrum, having made sure that the gradient vanishes there."""
+    if not isinstance(point, CriticalPoint):
+        point = landscape.critical_point(torch.as_tensor(point).to(landscape.samples))
+    slope, bend = float(landscape.gradient(point.location).norm()), float(point.eigenvalues.abs().max())
+    if slope > _STATIONARY * max(bend, 1.0):
+        raise ValueError(f"the gradient at the point has norm {slope:.3g}: it must vanish at a critical point")
+    return point
+
+
+def _leaving(point: CriticalPoint, noise: str, rates: Rates, oracle: Oracle, off: bool) -> tuple[str | None, str]:
+    """Which chains leave, and why, from the linear part and the kind of noise."""
+    gamma = rates.lyapunov_exponent
+    if noise == "none":
+        if gamma <= 0:
+            return "none", "batch descent converges to the point"
+        return ("all", "batch descent leaves off the stable manifold") if off else ("none", "nothing moves the point")
+    if noise == "I" and point.index and (gamma is None or gamma > 0):
+        return "all", "noise at the point kicks every chain off it"
+    if gamma is None:
+        return None, "it hangs on gamma, which is not known"
+    if gamma > 0:
+        return ("all", "typical chains grow away from it") if off or noise == "I" else ("none", "no noise on the point")
+    if noise == "I" and point.index:
+        return "in the end", "noise kicks chains off, differing curvatures pull typical ones back (gamma < 0)"
+    if noise == "II":
+        if rates.escape_exponent == math.inf or (rates.escape_exponent is None and not rates.differ):
+            return "none", "every batch contracts onto the point, where noise vanishes"
+        return "few", "typical chains collapse onto the point (gamma < 0), a share of about (x0/R)^alpha leaves"
+    if isinstance(oracle, MiniBatch):
+        return None, "true batches leave unless on some shell all their gradients point inwards"
+    return "in the end", "Gaussian noise crosses any barrier"

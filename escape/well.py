@@ -1,0 +1,74 @@
+"""The exact chain of a landscape of one coordinate, between two exits."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from escape import theory
+from escape.landscapes import Landscape
+from escape.oracles import MiniBatch, Oracle
+
+_NODES, _LONG = 2**12, 1e5  # of the grids: four digits of the mean; steps above which a law is taken as geometric
+
+
+def sample_gradients(landscape: Landscape, x: np.ndarray, samples: Tensor | None = None) -> np.ndarray:
+    """Gradients (q, n) of all samples, or of some, at points x (q,) of one coordinate."""
+    samples = landscape.samples if samples is None else samples
+    points = torch.as_tensor(np.asarray(x, dtype=float))[:, None].to(landscape.samples)
+    one = vmap(landscape.sample_gradient, (None, 0))
+    found = torch.cat([vmap(one, (0, None))(part, samples)[..., 0] for part in points.split(4096)])
+    return found.double().cpu().numpy()
+
+
+def exact_chain(
+    landscape: Landscape, oracle: Oracle, lr: float, location: float, radius: float, start: float
+) -> tuple[float | None, float | None, str]:
+    """Mean and standard deviation of the exit step from |x - location| < radius, or None and the reason.
+
+    Parameters
+    ----------
+    landscape, oracle, lr
+        Of a run of gradient descent in one dimension.
+    location, radius, start : float
+        Centre and half-width of the interval, and where the chains start.
+    """
+    low, high = location - radius, location + radius
+    if not low < start < high:
+        return 0.0, 0.0, ""
+    try:
+        chain = _chain(landscape, oracle, lr, low, high)
+        mean = float(chain.mean_exit_step(start, exit_low=low, exit_high=high))
+        if not math.isfinite(mean):
+            return mean, None, ""
+        # The law is followed step by step until it is geometric: of a long time the standard deviation is the mean.
+        std = float(chain.exit_law(start, exit_low=low, exit_high=high).std) if mean < _LONG else mean
+    except ValueError as error:
+        return None, None, f"no exact chain: {error}"
+    return mean, std, ""
+
+
+def _chain(landscape: Landscape, oracle: Oracle, lr: float, low: float, high: float):
+    """The chain of true batches, or of Gaussian noise, whose isotropic kind is no other in one dimension."""
+    if not isinstance(oracle, MiniBatch):
+        return _gaussian(landscape, oracle, lr, low, high)
+    distinct, place = torch.unique(landscape.samples, dim=0, return_inverse=True)
+
+    def gradients(x):
+        return sample_gradients(landscape, x, distinct)[:, place.cpu().numpy()]
+
+    return theory.BatchChain(gradients, lr, oracle.batch_size, low, high, oracle.replacement, nodes=_NODES)
+
+
+def _gaussian(landscape: Landscape, oracle: Oracle, lr: float, low: float, high: float) -> theory.GaussianChain:
+    scale = lr * math.sqrt(oracle.covariance_factor(landscape))
+
+    def drift(x):
+        return x - lr * sample_gradients(landscape, x).mean(1)
+
+    def std(x):
+        return scale * sample_gradients(landscape, x).std(1)
+
+    return theory.GaussianChain(drift, std, low, high)
