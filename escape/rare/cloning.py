@@ -19,8 +19,8 @@ from escape.rare._checks import check_batches, integers, location, positive, uni
 from escape.rare._steps import effective, log_mean, systematic
 from escape.streams import block_generator
 
-# The largest temporary, in numbers, and the most indices of all populations drawn at once.
-_SLICE, _AHEAD = 1 << 22, 1 << 22
+# The largest temporary, in numbers; the most indices drawn at once, of all populations and of how many steps.
+_SLICE, _AHEAD, _STEPS = 1 << 22, 1 << 22, 256
 # Least clones with weight in a step, on average: with fewer, the bias does not fall as one over their number.
 _CARRYING = 10.0
 
@@ -200,7 +200,7 @@ class _Family:
         """Batches of one step (g N, b) and where resampling begins (k, g, 1), each population's from its own stream."""
         found = next(self._ahead, None)
         if found is None:
-            steps = max(1, _AHEAD // (self.count * self.size * self.batch_size))
+            steps = max(1, min(_STEPS, _AHEAD // (self.count * self.size * self.batch_size)))
             index = torch.cat([self._indices(steps, generator) for generator in self.generators], dim=1)
             places = torch.stack([uniform((steps, 1), generator) for generator in self.generators], dim=1)
             self._ahead = zip(index, places, strict=True)

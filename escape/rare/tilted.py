@@ -17,8 +17,8 @@ from escape.rare._moment import TiltedMoment, tilted_moment
 from escape.rare._motion import Motion
 from escape.rare._steps import effective, log_mean, systematic
 
-# Uniforms of all blocks drawn at once.
-_AHEAD = 1 << 22
+# Uniforms drawn at once, of all blocks and of how many steps.
+_AHEAD, _STEPS = 1 << 22, 256
 
 
 @torch.no_grad()
@@ -215,7 +215,7 @@ class _Blocks:
         found = next(self._ahead, None)
         if found is None:
             width = 1 + self.size * self.motion.batch_size
-            steps = max(1, _AHEAD // (width * self.count))
+            steps = max(1, min(_STEPS, _AHEAD // (width * self.count)))
             drawn = torch.stack([uniform((steps, width), generator) for generator in self.generators], dim=1)
             self._ahead = iter(drawn)
             found = next(self._ahead)
