@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
-from calibration import exits, laws, moments, simulated
+from calibration import exits, laws, moments, products, simulated
 from calibration.case import Case, Tally
 
 CASES: list[Case] = sorted(
-    [*moments.CASES, *exits.CASES, *laws.CASES, *simulated.CASES], key=lambda case: case.estimator
+    [*moments.CASES, *exits.CASES, *laws.CASES, *products.CASES, *simulated.CASES], key=lambda case: case.estimator
 )
 PART = 100  # repeats of a part
 WORKERS = 2
