@@ -13,6 +13,7 @@ SADDLE = {"lr": 0.05, "curvature": -1.0, "noise": 0.05, "radius": 1.0}
 _LOG = np.log1p(SADDLE["lr"])
 _KICK = float(theory.kick_std(SADDLE["lr"], SADDLE["curvature"], SADDLE["noise"]))
 CHANCE = 0.002  # of leaving a minimum, at each step
+BINOMIAL = "a whole number of exits: Clopper and Pearson's interval holds at least its level"
 LATTICE = "whole steps: the band jumps from one to the next"
 
 
@@ -113,11 +114,14 @@ CASES = [
     ),
     *(
         Case("estimate.exit_step_variance", "saddle", c, saddle(c), of(estimate.exit_step_variance), _VARIANCE)
-        for c in (100, 1000)
+        for c in (200, 1000)
     ),
-    Case(
-        "estimate.exit_step_variance", "saddle", 20, saddle(20), of(estimate.exit_step_variance), _VARIANCE,
-        bad="too few chains for a fourth moment",
+    *(
+        Case(
+            "estimate.exit_step_variance", "saddle", c, saddle(c), of(estimate.exit_step_variance), _VARIANCE,
+            bad="too few chains for a fourth moment",
+        )
+        for c in (20, 100)
     ),
     *(
         Case(
@@ -140,11 +144,19 @@ CASES = [
         _MEAN, bad="a saddle has a memory",
     ),
     *(
-        Case("estimate.survival", f"saddle at step {_AT}", c, saddle(c), band(_AT), _STAYED) for c in (20, 100, 1000)
+        Case("estimate.survival", f"saddle at step {_AT}", c, saddle(c), band(_AT), _STAYED, conservative=BINOMIAL)
+        for c in (20, 100, 1000)
+    ),
+    *(
+        Case(
+            "estimate.survival", f"saddle at step {at}, chains lost from step 60 to 250", 200, staggered(200, 60, 250),
+            band(at), float(theory.survival(at, **SADDLE)), conservative=BINOMIAL,
+        )
+        for at in (_AT, 180)
     ),
     Case(
-        "estimate.survival", f"saddle at step {_AT}, chains lost from step 60 to 250", 200, staggered(200, 60, 250),
-        band(_AT), _STAYED,
+        "estimate.survival", "minimum at step 5, where 99% stay", 100, minimum(100), band(5), float((1 - CHANCE) ** 5),
+        conservative=BINOMIAL,
     ),
     *(
         Case(
@@ -155,7 +167,7 @@ CASES = [
     ),
     Case(
         "estimate.exit_quantile", "median of a minimum, followed for 500 steps", 100, minimum(100, 500),
-        of(estimate.exit_quantile, 0.5), float(np.ceil(np.log(0.5) / np.log1p(-CHANCE))),
+        of(estimate.exit_quantile, 0.5), float(np.ceil(np.log(0.5) / np.log1p(-CHANCE))), conservative=BINOMIAL,
     ),
     *(
         Case(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from calibration.case import Case, Measured
-from calibration.exits import CHANCE, SADDLE, minimum, p_value, pairs, saddle
+from calibration.exits import BINOMIAL, CHANCE, SADDLE, minimum, p_value, pairs, saddle
 from calibration.moments import measured
 from escape import estimate, theory
 
@@ -33,12 +33,20 @@ def causes(chains, horizon=np.inf):
     return sample
 
 
+def _unseen(found, reliable):
+    """The interval of a boundary through which no chain of all left."""
+    _, low, high, *_ = estimate.proportion(0, found.chains)
+    return Measured(low, high, reliable)
+
+
 def incidence(at):
     """The incidence of the first boundary by a step."""
 
     def measure(data):
         found = estimate.competing_exits(data[0], data[2], status=data[1])
         row = int(np.searchsorted(found.steps, at, side="right")) - 1
+        if 1 not in found.causes or row < 0:
+            return _unseen(found, found.reliable)
         column = int(np.searchsorted(found.causes, 1))
         return Measured(float(found.low[row, column]), float(found.high[row, column]), found.reliable)
 
@@ -48,6 +56,8 @@ def incidence(at):
 def share(data):
     """The share of the first boundary."""
     found = estimate.competing_exits(data[0], data[2], status=data[1])
+    if 1 not in found.causes:
+        return _unseen(found, found.reliable and found.exited == found.chains)
     return measured(found.shares[int(np.searchsorted(found.causes, 1))])
 
 
@@ -66,7 +76,6 @@ _FIELDS = {
     "kick_ratio": SADDLE["radius"] / float(theory.kick_std(SADDLE["lr"], SADDLE["curvature"], SADDLE["noise"])),
     "mean_exit_step": float(theory.mean_exit_step(**SADDLE)),
 }
-_BINOMIAL = "a whole number of exits: Clopper and Pearson's interval holds at least its level"
 
 CASES = [
     *(
@@ -87,13 +96,13 @@ CASES = [
     ),
     *(
         Case("estimate.competing_exits", "share of a boundary, every chain left", c, causes(c), share, SHARE,
-             conservative=_BINOMIAL)
+             conservative=BINOMIAL)
         for c in (20, 100, 1000)
     ),
     *(
         Case(
             "estimate.competing_exits", "incidence by step 400, followed for 500", c, causes(c, 500), incidence(400),
-            float(SHARE * -np.expm1(400 * np.log1p(-CHANCE))), conservative=_BINOMIAL,
+            float(SHARE * -np.expm1(400 * np.log1p(-CHANCE))), conservative=BINOMIAL,
         )
         for c in (20, 100, 1000)
     ),

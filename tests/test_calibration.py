@@ -11,12 +11,12 @@ from calibration import case as judge
 from calibration import table
 from calibration.case import Case, Measured, Tally
 from calibration.run import CASES, run
-from escape import estimate
+from escape import estimate, rare
 
 REPEATS = 60
 # A case that is as said, with coverage anywhere in 93% to 97%, fails for one seed in 10,000 at either end.
 FALSE_ALARM = 1e-4
-SLOW = ("saddle_exit_law", "growth_rate", "competing_exits", "simulated")  # in the name of a case
+SLOW = ("saddle_exit_law", "growth_rate", "competing_exits", "simulated", "rare.")  # in the name of a case
 QUICK = 5  # repeats of these: enough to see that they run and are not far off
 
 
@@ -30,9 +30,13 @@ def gives(result) -> bool:
 
 
 def test_every_public_interval_is_calibrated():
-    functions = {name: getattr(estimate, name) for name in estimate.__all__}
+    functions = {
+        f"{module.__name__.removeprefix('escape.')}.{name}": getattr(module, name)
+        for module in (estimate, rare)
+        for name in module.__all__
+    }
     giving = {
-        f"estimate.{name}"
+        name
         for name, function in functions.items()
         if inspect.isfunction(function) and gives(typing.get_type_hints(function).get("return"))
     }

@@ -170,3 +170,13 @@ def test_bad_causes_are_refused(arguments, message):
 def test_bad_angles_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         exit_angle(*arguments)
+
+
+def test_all_through_one_boundary_is_counted_over_all_chains():
+    # Twenty exits at steps of their own by one cause: its band ends in the proportion of 20 of 20, not of the last 1.
+    step = np.arange(1, 22)
+    found = competing_exits(step[:20], np.ones(20, int))
+    np.testing.assert_allclose([found.low[-1, 0], found.high[-1, 0]], proportion(20, 20)[1:3])
+    # A cause of which nothing is seen until the last exit has the band of 0 of all chains until then.
+    found = competing_exits(step, np.append(np.ones(20, int), 2))
+    np.testing.assert_allclose(found.high[:20, 1], proportion(0, 21).high)

@@ -53,15 +53,15 @@ def test_by_hand():
     assert mean_exit_step([1, 2, 6]).value == 3
     # Deviations -2, -1, 3: skewness 6/(14/3)^(3/2). The ends solve Hall's cubic; Student's quantile is 4.302653.
     skew = 6 / (14 / 3) ** 1.5
-    found = mean_exit_step([1, 2, 6])
+    found = mean_exit_step([11, 12, 16])
     for end, goal in ((found.low, 4.302653), (found.high, -4.302653)):
-        z = (3 - end) / np.sqrt(7)
+        z = (13 - end) / np.sqrt(7)
         assert z + skew * z**2 / 3 + skew**2 * z**3 / 27 + skew / 18 == pytest.approx(goal / np.sqrt(3), rel=1e-6)
     assert exit_step_variance([1, 2, 6, 7]).value == pytest.approx(26 / 3)
     assert exponential_mean_exit_step([1, 2, 6, 9], [1, 0, 1, 0]).value == 9
-    # s^2 = 4/3 and m_4 = 1, so the squared error of s^2 is (1 - 16/27)/4; Student's 97.5% with 3 degrees is 3.182446.
+    # s^2 = 4/3, m_2 = m_4 = 1, so the squared error of s^2 is (1 - 1/3)/4; Student's 97.5% with 3 degrees is 3.182446.
     two_points = exit_step_variance([1, 1, 3, 3])
-    assert np.log(two_points.high / two_points.value) == pytest.approx(3.182446 * np.sqrt(11 / 108) * 3 / 4, rel=1e-6)
+    assert np.log(two_points.high / two_points.value) == pytest.approx(3.182446 * np.sqrt(1 / 6) * 3 / 4, rel=1e-6)
 
 
 @pytest.mark.parametrize("mean", [2, 100])
@@ -75,8 +75,23 @@ def test_skewed_means_cover_with_few_chains(mean, chains):
 
 
 def test_variance_of_few_chains_is_disowned():
-    assert "20 chains: the interval is too short, give 100" in exit_step_variance(saddle(12, 20)).reason
-    assert exit_step_variance(saddle(12, 100)).reliable
+    assert "20 chains: the interval is too short, give 200" in exit_step_variance(saddle(12, 20)).reason
+    assert not exit_step_variance(saddle(12, 199)).reliable
+    assert exit_step_variance(saddle(12, 200)).reliable
+
+
+def test_variance_of_two_steps_is_uncertain():
+    # (c-3)/(c-1) m_2^2 against m_4 = m_2^2: of s^2 = 1/4 * 200/199 the relative error is sqrt(2/199) / sqrt(200).
+    found = exit_step_variance([1, 2] * 100)
+    assert np.log(found.high / found.value) == pytest.approx(1.971957 * np.sqrt(2 / 199 / 200) * 199 / 200, rel=1e-3)
+    assert found.low < 0.25 < found.high
+
+
+def test_mean_of_few_chains_is_disowned_and_not_below_zero():
+    found = mean_exit_step([5, 9])
+    assert found.low == 0
+    assert "2 chains: the interval is too short, give 10" in found.reason
+    assert mean_exit_step(saddle(12, 10)).reliable
 
 
 @pytest.mark.parametrize(("mean", "chains"), [(2, 20), (2, 200), (100, 20), (100, 200)])

@@ -381,3 +381,9 @@ def test_log_rate_of_few_chains_and_of_no_change_is_disowned():
 def test_log_rate_refuses_bad_windows(window, message):
     with pytest.raises(ValueError, match=message):
         log_growth_rate(np.ones((20, 5)), np.arange(20), window)
+
+
+def test_squares_without_growth_at_the_edge_of_what_is_held_give_no_warning():
+    noise, step = np.random.default_rng(3).standard_normal((60, 200)), np.arange(60)
+    for x in (10.0 ** (-5.0 * step[:, None]) * noise, 1e6 + 1e-5 * noise):
+        assert not growth_rate(x, step).reliable

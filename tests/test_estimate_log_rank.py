@@ -75,3 +75,14 @@ def test_what_gives_nothing_to_compare():
     assert "diverged in 1 of 2 groups" in log_rank([1, 2], [1, 2], status=[None, [1, 2]]).reason
     with pytest.raises(ValueError, match="1 status arrays for 2 groups"):
         log_rank([1, 2], [1, 2], status=[None])
+
+
+def test_a_group_of_few_among_many_is_disowned_and_no_flag_picks_among_the_rest():
+    rng = np.random.default_rng(31)
+    draw = lambda few: (rng.geometric(0.002, few), rng.geometric(0.002, 400))  # noqa: E731
+    assert "3 for the least group" in log_rank(*draw(3)).reason
+    found = [log_rank(*draw(10)) for _ in range(400)]
+    # No curve crosses beyond chance, though the few leave in a few steps: false alarms 1e-4 at either end.
+    assert np.mean([one.reliable for one in found]) > 0.97
+    rejected = sum(one.p_value <= 0.05 for one in found if one.reliable)
+    assert stats.binom.ppf(1e-4, 390, 0.04) <= rejected <= stats.binom.isf(1e-4, 400, 0.06)

@@ -6,6 +6,7 @@ import pytest
 from escape.estimate import (
     effective_chains,
     largest_share,
+    mean,
     mean_log_square,
     mean_square,
     mean_square_standard_error,
@@ -196,3 +197,14 @@ def test_bad_values_are_refused_in_one_line(values):
 def test_bad_level_is_refused(level):
     with pytest.raises(ValueError, match="level is"):
         mean_square([[1.0, 2.0]], level)
+
+
+@pytest.mark.parametrize("power", [-900, 900])
+def test_errors_of_tiny_and_of_huge_values_are_those_of_others(power):
+    x = np.random.default_rng(21).standard_normal((1, 100))
+    found, scaled = mean(x), mean(np.ldexp(x, power))
+    for end, other in zip(found[:3], scaled[:3], strict=True):
+        np.testing.assert_array_equal(np.ldexp(end, power), other)
+    # Squares of 1e-150 have fourth powers that underflow.
+    small = mean_square(np.ldexp(x, -498))
+    np.testing.assert_allclose(np.ldexp(small.high, 996), mean_square(x).high)

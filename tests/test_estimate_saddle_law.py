@@ -139,3 +139,10 @@ def test_what_is_wrong_is_said():
 def test_bad_input_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         saddle_exit_law([1, 2, 5], **options)
+
+
+@pytest.mark.parametrize("step", [10**15 + np.arange(200), 2**40 * np.arange(1, 200)])
+def test_steps_too_large_to_fit_are_disowned_without_an_error(step):
+    found = saddle_exit_law(step)
+    assert not found.reliable
+    assert found.reason

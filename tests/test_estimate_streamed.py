@@ -264,3 +264,9 @@ def test_power_sums_are_taken_however_they_lie(both):
     _, sums = both
     turned = sums.x.transpose("block", "statistic", "step").isel(statistic=slice(None, None, -1))
     assert_equal(mean_square(turned), mean_square(streamed(sums.x)))
+
+
+def test_a_spread_lost_in_rounding_is_no_interval_without_width():
+    x = 1e6 + 1e-5 * np.random.default_rng(3).standard_normal((1, 400))
+    found = mean(reduced(x, 40))
+    assert found.low[0] < mean(x).low[0] < mean(x).high[0] < found.high[0]

@@ -4,8 +4,9 @@ import time
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from escape.estimate import exit_quantile, restricted_mean_exit_step, survival
+from escape.estimate import exit_quantile, proportion, restricted_mean_exit_step, survival
 
 
 def within(hits, level, repeats, slack=0.0):
@@ -32,10 +33,39 @@ def test_by_hand_with_ties():
 
 
 def test_band_by_hand():
-    # At step 4: Greenwood's sum is 2/(10*8) + 1/(7*6), on the scale ln(-ln S).
+    # At step 4 Greenwood's sum is 2/(10*8) + 1/(7*6): the variance of a count of n chains.
     curve, s = survival(STEP, STATUS), 0.8 * 6 / 7
-    factor = np.exp(1.959964 * np.sqrt(2 / 80 + 1 / 42) / -np.log(s))
-    np.testing.assert_allclose([curve.low[2], curve.high[2]], [s**factor, s ** (1 / factor)], rtol=1e-6)
+    n = (1 - s) / (s * (2 / 80 + 1 / 42))
+    np.testing.assert_allclose(curve.low[2], stats.beta.ppf(0.025, n * s, n * (1 - s) + 1))
+    np.testing.assert_allclose(curve.high[2], stats.beta.ppf(0.975, n * s + 1, n * (1 - s)))
+    # At step 9 nobody leaves, but the two there after the last exit are the two there now.
+    assert curve.low[4] == curve.low[3]
+    # Of chains lost since the last exit the lower end knows less: of 8 there after it 2 are seen past step 3.
+    later = survival([1, 1, 2, 2, 2, 3, 3, 3, 4, 4], [1, 1, 0, 0, 0, 0, 0, 0, 0, 0])
+    np.testing.assert_allclose(later.low[-1], stats.beta.ppf(0.025, 10 / 4 * 0.8, 10 / 4 * 0.2 + 1))
+    assert later.high[-1] == later.high[0]
+
+
+def test_band_is_that_of_a_proportion_where_none_was_lost():
+    step = np.random.default_rng(9).geometric(0.2, 60)
+    curve = survival(np.append(step, [40, 41]), np.append(np.ones(60), [0, 0]))
+    for t in range(1, 40):
+        found = proportion(int((step > t).sum()) + 2, 62)
+        i = np.searchsorted(curve.steps, t, side="right") - 1
+        if i >= 0:
+            np.testing.assert_allclose([curve.low[i], curve.high[i]], found[1:3], rtol=1e-9)
+
+
+def test_band_covers_where_few_have_left_and_where_few_are_seen():
+    # Binomial intervals hold at least their level on either side: 2.5%, of 2000 repeats within 4 standard errors.
+    allowed = 0.025 + 4 * np.sqrt(0.025 * 0.975 / 2000)
+    for seed, loss, t in ((11, 1 / 200, 1), (12, 1 / 50, 120)):
+        rng = np.random.default_rng(seed)
+        leave, lose = rng.geometric(1 / 100, (2000, 100)), rng.geometric(loss, (2000, 100))
+        curves = [survival(np.minimum(a, b), a <= b) for a, b in zip(leave, lose, strict=True)]
+        held = [(c, np.searchsorted(c.steps, t, side="right") - 1) for c in curves if c.steps[-1] >= t]
+        missed = [(c.low[i] > 0.99**t, c.high[i] < 0.99**t) for c, i in held if i >= 0]
+        assert (np.mean(missed, axis=0) < allowed).all()
 
 
 def test_call_is_right_continuous():
@@ -111,12 +141,14 @@ def test_all_censored():
     estimate = restricted_mean_exit_step([7] * 40, status=[0] * 40)
     assert estimate.value == 7
     assert "no chain left before step 7" in estimate.reason
+    assert estimate.low == pytest.approx(7 * 0.025 ** (1 / 40))  # 40 that stayed do not show that all would
+    assert estimate.high == 7
 
 
 def test_band_is_complete_where_everybody_left():
     curve = survival([1, 2, 3])
     assert curve.low[-1] == 0
-    assert curve.high[-1] == curve.high[-2]
+    assert curve.high[-1] == pytest.approx(1 - 0.025 ** (1 / 3))
     assert survival([5] * 20).high[0] == pytest.approx(1 - 0.025 ** (1 / 20))
     assert np.isfinite([curve.low, curve.high]).all()
 

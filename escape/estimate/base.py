@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
+FAR = 400  # power of two, either way, beyond which squares are scaled before they are summed
 SHARE_LIMIT = 0.05  # above this share of the sum, one chain decides the mean
 
 
@@ -64,6 +65,11 @@ def mean_error(values: NDArray) -> NDArray:
     chains = values.shape[-1]
     if chains < 2:
         return np.full(values.shape[:-1], np.nan)
+    # By a power of two, which rounds nothing, so that their squares neither under- nor overflow.
+    power = np.frexp(np.abs(values).max(axis=-1, keepdims=True))[1]
+    if np.abs(power).max() > FAR:
+        values = np.ldexp(values, -power)
+        return np.ldexp(values.std(axis=-1, ddof=1) / np.sqrt(chains), power[..., 0])
     return values.std(axis=-1, ddof=1) / np.sqrt(chains)
 
 
@@ -77,6 +83,19 @@ def log_interval(value, error, width: float) -> tuple:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         factor = np.exp(np.where(np.equal(error, 0), 0.0, width * np.divide(error, value)))
         return value / factor, value * factor
+
+
+def binomial_ends(share: NDArray, size: NDArray, level: float) -> tuple[NDArray, NDArray]:
+    """Return the ends of Clopper and Pearson's interval of a share of `size` chains, neither need be whole.
+
+    Source: Clopper and Pearson 1934, Biometrika 26:404; as an effective number: Korn and Graubard 1998, Survey
+    Methodology 24:193.
+    """
+    tail, none, every = (1 - level) / 2, share <= 0, share >= 1
+    count, rest = np.where(none, 1.0, size * share), np.where(every, 1.0, size * (1 - share))
+    low = np.where(none, 0.0, special.betaincinv(count, np.where(every, 0.0, rest) + 1, tail))
+    high = np.where(every, 1.0, special.betainccinv(np.where(none, 0.0, count) + 1, rest, tail))
+    return low, high
 
 
 def group_starts(chains: int, groups: int) -> NDArray:

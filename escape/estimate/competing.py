@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
-from escape.estimate.base import Estimate, check_level, judged, lonely
+from escape.estimate.base import Estimate, binomial_ends, check_level, judged, lonely
 from escape.estimate.compare import proportion
 from escape.estimate.records import CENSORED, DIVERGED, EXITED, Records, read
 from escape.estimate.survival import skewed_interval
@@ -142,13 +141,11 @@ def _band(curve: NDArray, own: NDArray, all_: NDArray, at_risk: NDArray, before:
     square = x**2 * (p + q) * rest
     sums = [np.cumsum(weight * term) for term in (constant, linear, square)]
     variance = np.maximum(sums[0] + sums[1] * curve + sums[2] * curve**2, 0.0)
-    # As many chains as would give this variance in a plain count; all those at risk where nothing varies.
-    size = np.divide(curve * (1 - curve), variance, out=at_risk.copy(), where=variance > 1e-15)
-    tail = (1 - level) / 2
-    with np.errstate(invalid="ignore"):
-        low = np.where(curve > 0, special.betaincinv(size * curve, size * (1 - curve) + 1, tail), 0.0)
-        high = np.where(curve < 1, special.betainccinv(size * curve + 1, size * (1 - curve), tail), 1.0)
-    return low, high
+    # As many chains as would give this variance in a plain count. Where nothing varies, as many as at the step at which
+    # an exit, or its want, would have weighed most: r of them stand for r / S of all.
+    size = np.minimum.accumulate(at_risk / before)
+    size = np.divide(curve * (1 - curve), variance, out=size, where=variance > 1e-15)
+    return binomial_ends(curve, size, level)
 
 
 def _share(records: Records, count: int, incidence: float, level: float) -> Estimate:

@@ -13,7 +13,8 @@ from scipy import stats
 from escape.estimate.records import read
 
 APART = 3.0  # standard errors by which two curves must differ both ways for their crossing not to be chance
-FEWEST_EXITS = 10  # in all, below which chi^2 is not the law of the statistic
+FEWEST_EXITS = 5  # of the least group, in proportion to its chains, below which chi^2 is not the law of the statistic
+FEWEST = 5  # exits expected, and chains still there, of a group where its curve is near enough to normal
 
 
 class LogRankResult(NamedTuple):
@@ -60,8 +61,8 @@ def log_rank(data_a: Any, data_b: Any, *others: Any, status: Sequence[ArrayLike 
     -------
     LogRankResult
         Unreliable when two curves cross, more than 3 standard errors apart either way: their differences then cancel,
-        and a large p-value means nothing; when fewer than 10 chains left in all, with p-value 1 where no step has
-        anything to compare; and when chains diverged.
+        and a large p-value means nothing; when fewer than 5 of all exits would be those of the least group by its
+        number of chains, with p-value 1 where no step has anything to compare; and when chains diverged.
 
     Raises
     ------
@@ -94,10 +95,12 @@ def log_rank(data_a: Any, data_b: Any, *others: Any, status: Sequence[ArrayLike 
     gap = (observed - expected)[1:]
     statistic = float(gap @ np.linalg.pinv(variance[1:, 1:], hermitian=True) @ gap)
     crossing = [f"{i + 1} and {j + 1}" for i, j in combinations(range(len(groups)), 2) if _cross(left, at_risk, i, j)]
+    # By the numbers of chains: E_j is small where the few of a group happen to leave early; a flag by it would pick.
+    fewest = exits.sum() * min(len(g.step) for g in groups) / sum(len(g.step) for g in groups)
     diverged = sum(bool(records.divergence) for records in groups)
     reasons = [
         f"the survival curves of groups {', '.join(crossing)} cross: their differences cancel" if crossing else "",
-        f"only {exits.sum()} exits in all" if exits.sum() < FEWEST_EXITS else "",
+        f"only {exits.sum()} exits in all, {fewest:.2g} for the least group" if fewest < FEWEST_EXITS else "",
         f"chains diverged in {diverged} of {len(groups)} groups" if diverged else "",
     ]
     reason = "; ".join(text for text in reasons if text)
@@ -112,15 +115,14 @@ def _at(step: NDArray, steps: NDArray) -> NDArray:
 
 def _cross(left: NDArray, at_risk: NDArray, i: int, j: int) -> bool:
     """Whether the survival curves of groups i and j differ by APART pointwise standard errors both ways."""
-    both = (at_risk[i] > 0) & (at_risk[j] > 0)
-    if not both.any():
-        return False
-    curve, variance = [], []
-    for group in (i, j):
-        exits, there = left[group][both], at_risk[group][both]
-        curve.append(np.cumprod(1 - exits / there))
-        # Greenwood's, finite where all left.
-        variance.append(curve[-1] ** 2 * np.cumsum(exits / (there * np.maximum(there - exits, 1))))
-    error = np.sqrt(variance[0] + variance[1])
-    apart = np.divide(curve[0] - curve[1], error, out=np.zeros_like(error), where=error > 0)
-    return bool(apart.max() > APART and apart.min() < -APART)
+    pair = [i, j]
+    both = (at_risk[pair] > 0).all(axis=0)
+    exits, there = left[pair][:, both], at_risk[pair][:, both]
+    curve = np.cumprod(1 - exits / there, axis=1)
+    # The errors are those of two samples of one law: a curve's own error vanishes where all, or none, of few left.
+    rate = exits.sum(axis=0) / there.sum(axis=0)
+    stay = np.maximum(1 - rate, 1e-300)
+    error = np.cumprod(1 - rate) * np.sqrt(np.cumsum(rate / stay * (1 / there).sum(axis=0)))
+    normal = (np.minimum(np.cumsum(rate * there, axis=1), there * (1 - rate)) >= FEWEST).all(axis=0)
+    apart = np.divide(curve[0] - curve[1], error, out=np.zeros_like(error), where=normal & (error > 0))
+    return bool(apart.max(initial=0) > APART and apart.min(initial=0) < -APART)

@@ -130,6 +130,7 @@ def mean_square(
         # What theory says of the tail is better than what the sample says, whose luck it shares.
         _weight_reason(held) if freezing_step is None else "",
         _freezing_reason(freezing_step, step, held.steps),
+        "fourth powers too small to hold: no interval there" if chains > 1 and np.isnan(error[finite]).any() else "",
         lonely(chains),
     ]
     return judged(mean, low, high, reasons)

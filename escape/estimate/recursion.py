@@ -73,7 +73,8 @@ def log_factor(factor: NDArray) -> NDArray:
 
 def _plain_weights(mean: NDArray) -> NDArray:
     """Return 1/(m_t + least positive m), the weights of additive noise up to a bounded factor, finite at m = 0."""
-    return 1 / (mean[:-1] + mean[mean > 0].min())
+    least = mean[mean > 0].min()
+    return least / (mean[:-1] + least)  # of any scale; this one cannot overflow
 
 
 def error_weights(part: Means) -> NDArray:
@@ -91,7 +92,8 @@ def error_weights(part: Means) -> NDArray:
     scale[scale == 0] = 1
     powers, _ = optimize.nnls(design / scale, np.ones(len(spread)))
     model = (design * (powers / scale)).sum(axis=1) * spread
-    return 1 / (model + floor)
+    model += floor
+    return model.min() / model
 
 
 def longest_growth(means: Means) -> tuple[int, int]:
@@ -151,8 +153,9 @@ def _break(part: Means) -> int | None:
         ahead = np.ceil(np.log(2) / np.log(np.maximum(slope[:, 0], 1 + 1e-9)))
     ends = np.minimum(edges + np.nan_to_num(ahead, nan=1.0), len(mean) - 1).astype(int)
     w, x, y, _, _ = sums[:, ends] - sums[:, edges]
-    drop = slope + (constant * w - y) / x
-    error = np.nan_to_num(part.error(drop))
+    with np.errstate(invalid="ignore", over="ignore"):  # mean squares equal to rounding have no slope
+        drop = slope + (constant * w - y) / x
+        error = np.nan_to_num(part.error(drop))
     room = TOLERANCE * np.abs(slope[:, 0] - 1)
     broken = drop[:, 0] > BREAK * error + room
     return int(edges[broken.argmax()]) if broken.any() else None

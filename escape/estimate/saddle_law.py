@@ -164,7 +164,8 @@ def saddle_exit_law(
     threshold = fit.cost(*best) + quantile(level, max(count, 2)) ** 2 / 2
     ends = _intervals(fit, best, threshold, rate)
     p_value = _fit_p_value(fit, best, rate)
-    a, ratio = np.exp(np.exp(best[1])), np.exp(fit.log_ratio(*best))
+    with np.errstate(over="ignore"):
+        a, ratio = np.exp(np.exp(best[1])), np.exp(fit.log_ratio(*best))
     reasons = [
         f"only {count} exits: the intervals may be too short" if count < FEWEST_EXITS else "",
         records.divergence,
@@ -238,6 +239,8 @@ def _reach(profile, best: float, step: float, other: float, threshold: float) ->
             near, far = far, 2 * far
         passed = cost > threshold
         excess = lambda d, s=sign, h=held: profile(best + s * d, h)[0] - threshold  # noqa: E731
+        # Where rounding hides the likelihood's top there is no place to start from.
+        passed = passed and excess(near) <= 0 < excess(far)
         ends.append(best + sign * optimize.brentq(excess, near, far, rtol=1e-4) if passed else np.nan)
     return ends[0], ends[1]
 
@@ -268,6 +271,8 @@ def _fit_p_value(fit: _Fit, best: NDArray, rate: float | None) -> float:
     information = _information(fit, best, shifts) / chains
     z = (count - chains * p) / np.sqrt(chains * p)
     rest = information - slope.T @ slope
+    if not np.isfinite(information).all() or np.linalg.matrix_rank(information) < len(free):
+        return np.nan
     plain = float(z @ z)
     if np.linalg.eigvals(np.linalg.solve(information, rest)).real.min() < SHARED:
         return float(stats.chi2.sf(plain, len(p) - 1 - len(free)))

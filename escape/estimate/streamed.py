@@ -16,6 +16,7 @@ from escape.estimate.base import check_values, group_starts
 from escape.estimate.values import FullValues
 
 FEWEST_BLOCKS = 8  # with fewer groups the window's end is found by chance, and the jackknife's error is rough
+_ROUNDED = 1e-15  # of the mean square: a variance below it is lost in the difference of two sums
 _SMALLEST = 1e-290  # below this a mean fourth power has lost digits to underflow
 
 
@@ -25,7 +26,7 @@ class PowerSums:
 
     Means, standard errors and shares follow from them as from the values themselves, to rounding: a variance is the
     difference of two sums, so a standard error has an absolute error of about 1e-8 of the root mean square of what is
-    averaged, and of chains that are all equal it is this instead of zero.
+    averaged. It is never less than 3e-8 of that over the root of the number of chains, not of equal chains either.
 
     Parameters
     ----------
@@ -172,7 +173,8 @@ class PowerSums:
             if self.chains < 2:
                 return mean, np.full_like(mean, np.nan)
             variance = square - mean**2
-            return mean, np.sqrt(np.where(variance < 0, 0.0, variance) / (self.chains - 1))
+            # What rounding leaves may be all of a small spread: an interval of no width would be none.
+            return mean, np.sqrt(np.maximum(variance, _ROUNDED * square) / (self.chains - 1))
 
     def _share(self, largest: NDArray, sums: NDArray) -> NDArray:
         top = largest.max(axis=1)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
-from escape.estimate.base import Estimate, check_level, judged, lonely, quantile
+from escape.estimate.base import Estimate, binomial_ends, check_level, judged, lonely, quantile
 from escape.estimate.records import CENSORED, DIVERGED, EXITED, check_horizon, read
 
 FEWEST = 5  # exits before the horizon below which a restricted mean's interval falls short of its level
@@ -62,9 +60,11 @@ class Survival:
 def survival(data: Any, status: ArrayLike | None = None, level: float = 0.95) -> Survival:
     """Kaplan-Meier estimate of the survival curve of the escape step, with censored chains counted as long as seen.
 
-    S(t) = prod_{s <= t} (1 - d_s / r_s), where d_s of the r_s chains there before step s left at s. The interval is
-    Greenwood's on the scale ln(-ln S). Where that is undefined: before the first exit it runs from the exact
-    binomial bound (alpha/2)^(1/r) to 1; where S is 0, from 0 to the last upper bound.
+    S(t) = prod_{s <= t} (1 - d_s / r_s), where d_s of the r_s chains there before step s left at s. The interval is the
+    binomial one of Clopper and Pearson for as many chains as would give Greenwood's variance in a plain count,
+    n(t) = (1 - S) / (S sum_{s <= t} d_s / (r_s (r_s - d_s))): all chains as long as none was lost, so that it is exact
+    then. Its lower end takes n(t) times the share still there of those there after the last exit, since a curve stays
+    flat, and knows less, where chains are lost. Where S is 1 or 0 n(t) has its limits, r_t and r_t / S(t-).
 
     Parameters
     ----------
@@ -88,25 +88,23 @@ def survival(data: Any, status: ArrayLike | None = None, level: float = 0.95) ->
 
     Notes
     -----
-    Source: Kaplan and Meier 1958, Journal of the American Statistical Association 53:457; band: Kalbfleisch and
-    Prentice 2002, "The Statistical Analysis of Failure Time Data", section 1.4.
+    Without losses it holds at least its level everywhere, and more than it where few have left, or few are left.
+    Source: Kaplan and Meier 1958, Journal of the American Statistical Association 53:457; band: Dorey and Korn 1987,
+    Statistics in Medicine 6:679.
     """
     level, records = check_level(level), read(data, status)
-    curve = stats.ecdf(stats.CensoredData.right_censored(records.step, ~records.left)).sf
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.filterwarnings("ignore", message="The confidence interval is undefined", category=RuntimeWarning)
-        band = curve.confidence_interval(confidence_level=level, method="log-log")
     steps, where = np.unique(records.step, return_inverse=True)
-    count = np.bincount(where)
-    at_risk = records.chains - np.append(0, count.cumsum()[:-1])
-    low, high = _complete(curve.probabilities, band.low.probabilities, band.high.probabilities, at_risk, level)
+    exits = np.bincount(where, weights=records.left).astype(np.int64)
+    at_risk = records.chains - np.append(0, np.bincount(where).cumsum()[:-1])
+    curve = np.cumprod(1 - exits / at_risk)
+    low, high = _band(curve, at_risk, exits, level)
     return Survival(
         steps=steps,
-        probability=curve.probabilities,
+        probability=curve,
         low=low,
         high=high,
         at_risk=at_risk,
-        exits=np.bincount(where, weights=records.left).astype(np.int64),
+        exits=exits,
         chains=records.chains,
         exited=records.count(EXITED),
         censored=records.count(CENSORED),
@@ -117,21 +115,23 @@ def survival(data: Any, status: ArrayLike | None = None, level: float = 0.95) ->
     )
 
 
-def _complete(curve: NDArray, low: NDArray, high: NDArray, at_risk: NDArray, level: float) -> tuple[NDArray, NDArray]:
-    """Return the band with exact binomial bounds where S is 1 or 0 and ln(-ln S) has no value."""
-    untouched, empty = curve == 1, curve == 0
-    low, high = np.where(empty, 0.0, low), np.where(untouched, 1.0, high)
-    low = np.where(untouched, ((1 - level) / 2) ** (1 / at_risk), low)
-    # S never rises, so an upper bound holds from its step on; with none before, all chains left at one step.
-    known = np.flatnonzero(~empty)
-    high[empty] = high[known[-1]] if len(known) else 1 - ((1 - level) / 2) ** (1 / at_risk[0])
-    return low, high
+def _band(curve: NDArray, at_risk: NDArray, exits: NDArray, level: float) -> tuple[NDArray, NDArray]:
+    """Return the ends (k,), (k,) of the binomial interval of a survival curve (k,) with losses."""
+    stay, before = (at_risk - exits).astype(float), np.append(1.0, curve[:-1])
+    greenwood = np.cumsum(exits / (at_risk * np.maximum(stay, 1)))
+    inside = (curve > 0) & (greenwood > 0)
+    size = np.divide(1 - curve, curve * greenwood, out=at_risk / before, where=inside)
+    last = np.maximum.accumulate(np.where(exits > 0, np.arange(len(exits)), -1))
+    lower = np.where(inside, size * stay / np.maximum(stay[last], 1), size)
+    low, high = binomial_ends(curve, lower, level)[0], binomial_ends(curve, size, level)[1]
+    # S never rises, so an upper bound holds from its step on.
+    return low, np.where(curve > 0, high, np.minimum.accumulate(high))
 
 
 def exit_quantile(data: Any, q: float, status: ArrayLike | None = None, level: float = 0.95) -> Estimate:
     """Step by which a fraction q of all chains has left, from the survival curve.
 
-    The first t with S(t) <= 1 - q; its interval holds the steps t at which the log-log band of S(t) contains 1 - q.
+    The first t with S(t) <= 1 - q; its interval holds the steps t at which the band of S(t) contains 1 - q.
 
     Parameters
     ----------
@@ -202,7 +202,8 @@ def restricted_mean_exit_step(
     Returns
     -------
     Estimate
-        In steps. Unreliable when fewer than 5 chains left before the horizon, chains diverged, or there is only one.
+        In steps. Unreliable when fewer than 5 chains left before the horizon, chains diverged, or there is only one. Of
+        none left it runs from h (alpha/2)^(1/r), r the chains seen up to h, to h.
 
     Raises
     ------
@@ -220,13 +221,18 @@ def restricted_mean_exit_step(
         last = f"chains are still there at the last step seen, {curve.steps[-1]}"
         raise ValueError(f"horizon is {horizon!r}, but {last}; it can be no later")
     value, error = _restricted(curve, horizon)
-    if (records.left | (records.step >= horizon)).all():
+    exits = int(curve.exits[curve.steps < horizon].sum())
+    if not exits and curve.chains > 1:
+        # Nobody left before it: of the r there up to it, all stay with the chance S^r.
+        stay = int((records.step >= horizon).sum())
+        low, high = horizon * ((1 - curve.level) / 2) ** (1 / stay) if stay else 0.0, horizon
+    elif (records.left | (records.step >= horizon)).all():
         low, high = skewed_interval(np.minimum(records.step, horizon), curve.level)
     else:
         error *= np.sqrt(curve.chains / (curve.chains - 1)) if curve.chains > 1 else np.nan
         width = quantile(curve.level, curve.chains) * error
         low, high = value - width, value + width
-    reasons = [_few_left(int(curve.exits[curve.steps < horizon].sum()), horizon), curve.reason, lonely(curve.chains)]
+    reasons = [_few_left(exits, horizon), curve.reason, lonely(curve.chains)]
     low, high = np.clip([low, high], 0, horizon)
     return judged(value, float(low), float(high), reasons)
 
