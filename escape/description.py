@@ -133,10 +133,14 @@ def prediction_lines(found: Prediction, radius: float | None, indent: str = "") 
     rate = unknown if found.log_rate is None else f"{found.log_rate:.5g} a step"
     gamma = unknown if found.lyapunov_exponent is None else f"{found.lyapunov_exponent:.5g} a step"
     gamma += f" +- {found.lyapunov_error:.2g}" if found.lyapunov_error else ""
-    grows = {None: "", True: ": the mean square grows exponentially", False: ": the mean square does not grow"}
+    says = {
+        None: "",
+        True: ": the mean square grows exponentially",
+        False: ": no exponential growth of the mean square",
+    }
     leave = "whether chains leave is not known" if found.chains_leave is None else _LEAVE[found.chains_leave]
     rows = [
-        ("ln rho", rate + grows[found.mean_square_grows]),
+        ("ln rho", rate + says[found.mean_square_grows]),
         ("gamma", gamma),
         ("leaving", f"{leave}: {found.leaving}"),
     ]

@@ -62,10 +62,12 @@ def sided_curvatures(landscape: Landscape, point: CriticalPoint, direction: Tens
 
 def kink(landscape: Landscape, point: CriticalPoint, number: int) -> str:
     """Say where the curvature along an eigenvector is not the same on both sides; empty where it is."""
-    declared, step = float(point.eigenvalues[number]), 1e-3
-    below, above = sided_curvatures(landscape, point, point.directions[:, number], step)
+    declared, step, v = float(point.eigenvalues[number]), 1e-3, point.directions[:, number]
+    (below, above), far = (sided_curvatures(landscape, point, v, distance) for distance in (step, 4 * step))
     rounding = 32 * torch.finfo(point.location.dtype).eps * float(point.eigenvalues.abs().max()) / step
-    if abs(above - below) <= _KINK * max(abs(above), abs(below)) + rounding:
+    # Where the landscape is smooth the two sides differ in proportion to the distance: a third derivative is no kink.
+    smooth = abs(far[1] - far[0]) > 2 * abs(above - below)
+    if smooth or abs(above - below) <= _KINK * max(abs(above), abs(below)) + rounding:
         return ""
     return f"curvature is {below:.4g} on one side of the point and {above:.4g} on the other, declared {declared:.4g}"
 
@@ -95,7 +97,8 @@ def forecast(
         Exit radius on the escape directions, at a minimum in all.
     """
     lr, momentum = rate_and_momentum(optimizer)
-    reason = "no law of the exit step from a minimum but for plain SGD in one dimension: simulate"
+    where = "minimum" if point.kind == "minimum" else "degenerate point"
+    reason = f"no law of the exit step from a {where} but for plain SGD in one dimension: simulate"
     if len(start) == 1 and not (momentum or start_std or isinstance(oracle, FullBatch)):
         mean, std, reason = exact_chain(landscape, oracle, lr, float(point.location), radius, float(start))
         if mean is not None:
@@ -110,14 +113,18 @@ def forecast(
     if point.noise == "II" and not isinstance(oracle, FullBatch | IsotropicNoise):
         text = f"{point.name or 'the point'} is of type II, noise vanishes there: no law of additive noise"
         return Forecast(None, None, "", (text,))
-    saddle = _Saddle(lr, momentum, curvature, noise, radius, float((start - point.location) @ v), start_std)
     directions = _alike(landscape, oracle, point, noise) if start_std == 0 else 1
+    along = (start - point.location) @ point.unstable
+    if float(along.norm()) >= radius:
+        return Forecast(0.0, 0.0, "outside from the start", ())
+    here = float(along[0] if directions == 1 else along.norm())
+    saddle = _Saddle(lr, momentum, curvature, noise, radius, here, start_std)
     found = saddle.exit(directions)
     caveats = _near(landscape, oracle, point, radius, noise)
     if saddle.spread:
         caveats += theory.regime(lr, curvature, saddle.spread / saddle.unit, radius, momentum=momentum)
-    if directions < point.index and math.isfinite(found.mean_exit_step):
-        others = _others(landscape, oracle, lr, momentum, point, found.mean_exit_step)
+    if directions < point.index:
+        others = _others(landscape, oracle, lr, momentum, point, found.mean_exit_step, along)
         if others > 0.1 * radius:
             text = f"{point.index} escape directions compete: the law of one dominant direction does not hold"
             return Forecast(None, None, "", (text,))
@@ -157,8 +164,6 @@ class _Saddle:
     def exit(self, directions: int) -> Forecast:
         """Law of the exit step: a spread start or kick, or none to speak of."""
         growth = float(theory.growth_factor(self.lr, self.curvature, momentum=self.momentum))
-        if abs(self.start) >= self.radius:
-            return Forecast(0.0, 0.0, "outside from the start", ())
         if self.spread == 0 and self.start == 0:
             return Forecast(math.inf, None, "batch descent, exactly on the point", ())
         if self.spread < self.share * abs(self.start) * math.log(growth):
@@ -189,14 +194,23 @@ def _alike(landscape: Landscape, oracle: Oracle, point: CriticalPoint, noise: fl
 
 
 def _others(
-    landscape: Landscape, oracle: Oracle, lr: float, momentum: float, point: CriticalPoint, step: float
+    landscape: Landscape,
+    oracle: Oracle,
+    lr: float,
+    momentum: float,
+    point: CriticalPoint,
+    step: float,
+    start: Tensor,
 ) -> float:
-    """Root mean square distance that noise has made along the other escape directions by a step."""
+    """Root mean square distance along the other escape directions by a step, from a start (k,) and noise."""
     total = 0.0
     for number in range(1, point.index):
         noise = noise_std(landscape, oracle, point.location, point.directions[:, number])
-        curvature = float(point.eigenvalues[number])
-        total += float(theory.mean_square(math.ceil(step), lr, curvature, noise, momentum=momentum))
+        curvature, here = float(point.eigenvalues[number]), float(start[number])
+        if math.isinf(step):
+            total += math.inf if noise or here else 0.0
+            continue
+        total += float(theory.mean_square(math.ceil(step), lr, curvature, noise, here, momentum=momentum))
     return math.sqrt(total)
 
 

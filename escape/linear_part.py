@@ -16,14 +16,16 @@ from escape.streams import block_generator
 _NUMBERS = 30_000_000  # of all Hessians together, above which they are not formed
 _PACKED = 90  # dimension above which the operator on second moments is not formed
 _CHAINS, _STEPS, _DRAWN = 64, 600, 50  # of a Lyapunov exponent without a closed form; steps drawn at a time
-_EQUAL = 1e-9  # relative difference of curvatures that counts as none
+_EQUAL = 1e-9  # relative difference of curvatures that counts as none; more where rounding is coarser
+_SEARCH = 20  # rounds of a search for a batch that expands
 
 
 @dataclass(frozen=True)
 class Rates:
     """Growth per step of the linear part: ln rho, gamma with its standard error, the exponent alpha; None if unknown.
 
-    `differ` says whether the samples' Hessians do: without that, gamma is half of ln rho.
+    `differ` says whether the samples' Hessians do: without that, gamma is half of ln rho. `expands` says whether some
+    batch takes points farther away, None if that is not known; of interest where gamma < 0.
     """
 
     log_rate: float | None
@@ -31,6 +33,7 @@ class Rates:
     lyapunov_error: float = 0.0
     escape_exponent: float | None = None
     differ: bool = False
+    expands: bool | None = False
     caveats: tuple[str, ...] = ()
 
 
@@ -53,8 +56,9 @@ def linear_rates(landscape: Landscape, oracle: Oracle, lr: float, momentum: floa
     curvatures, residual = _along(landscape, point)
     scale = np.abs(curvatures).max() + np.abs(values).max()
     hessians = _hessians(landscape, point)
+    equal = max(_EQUAL, 64 * torch.finfo(landscape.samples.dtype).eps)
     spread = residual if hessians is None else np.abs(hessians - hessians.mean(0)).max()
-    if max(spread, np.abs(curvatures - curvatures.mean(0)).max()) <= _EQUAL * scale:
+    if max(spread, np.abs(curvatures - curvatures.mean(0)).max()) <= equal * scale:
         return plain
     if momentum:
         return Rates(None, None, differ=True, caveats=("curvatures differ: their rates under momentum are not known",))
@@ -65,16 +69,20 @@ def linear_rates(landscape: Landscape, oracle: Oracle, lr: float, momentum: floa
     if hessians is not None:
         rotated = np.einsum("ji,njk,kl->nil", _basis(point), hessians, _basis(point), optimize=True)
         diagonal = np.einsum("nii->ni", rotated)
-        if np.abs(rotated - diagonal[:, :, None] * np.eye(len(values))).max() <= _EQUAL * scale:
+        if np.abs(rotated - diagonal[:, :, None] * np.eye(len(values))).max() <= equal * scale:
             return _commuting(landscape, oracle, point, diagonal, sampling)
-    elif residual <= _EQUAL * scale:
+    elif residual <= equal * scale:
         caveat = "rates are those along the least and the largest curvature"
         return _commuting(landscape, oracle, point, curvatures, sampling, (caveat,))
-    gamma, error = _lyapunov(landscape, oracle, lr, point)
+    gamma, error = _lyapunov(landscape, oracle, lr, point, int(np.abs(1 - lr * values).argmax()))
+    expands = True if isinstance(oracle, GaussianNoise) else None
+    if expands is None and hessians is not None and gamma < 0:
+        expands = _some_batch_expands(hessians, *sampling, equal * scale)
     if hessians is None or len(values) > _PACKED:
         text = f"n = {landscape.n}, d = {len(values)} are too many for ln rho: use rare.moment_rate"
-        return Rates(None, gamma, error, differ=True, caveats=(text,))
-    return Rates(theory.second_moment(hessians, *sampling).log_rate, gamma, error, differ=True)
+        return Rates(None, gamma, error, differ=True, expands=expands, caveats=(text,))
+    log_rate = theory.second_moment(hessians, *sampling).log_rate
+    return Rates(log_rate, gamma, error, differ=True, expands=expands)
 
 
 def _spectral_radius(trace: np.ndarray, determinant: float) -> float:
@@ -113,19 +121,53 @@ def _hessians(landscape: Landscape, point: CriticalPoint) -> np.ndarray | None:
 def _commuting(landscape, oracle: Oracle, point, curvatures: np.ndarray, sampling: tuple, caveats: tuple = ()) -> Rates:
     """Rates where all Hessians share the directions: every direction is a chain of its own."""
     rates = [theory.mean_square_rate(column, *sampling) for column in curvatures.T]
-    log_rate = math.log(max(*rates, 1e-300))
-    if not isinstance(oracle, MiniBatch):
-        gamma, error = _lyapunov(landscape, oracle, sampling[0], point)
-        return Rates(log_rate, gamma, error, None, True, caveats)
-    least, fastest = int(curvatures.mean(0).argmin()), int(np.argmax(rates))
-    gamma, error, which = max((*_exponent(curvatures[:, j], sampling), j) for j in {least, fastest})
+    true, number = isinstance(oracle, MiniBatch), np.arange(len(point.eigenvalues))
+    number = number if len(rates) == len(number) else number[[0, -1]]
+    gamma, error = -math.inf, 0.0
+    for j in np.argsort(rates)[::-1]:
+        if math.log(max(rates[j], 1e-300)) <= 2 * gamma:
+            break  # 2 gamma <= ln rho along every direction
+        found = _exponent(curvatures[:, j], sampling) if true else _lyapunov(
+            landscape, oracle, sampling[0], point, int(number[j])
+        )  # fmt: skip
+        gamma, error = max((gamma, error), found)
+    expanding = [j for j, column in enumerate(curvatures.T) if _column_expands(column, *sampling)] if true else None
     alpha = None
-    if gamma < 0:
+    if true and gamma < 0:
+        alpha = math.inf
         try:
-            alpha = theory.escape_exponent(curvatures[:, which], *sampling)
+            for j in sorted(expanding, key=lambda j: -rates[j]):
+                if alpha > 2 or rates[j] >= 1:  # alpha > 2 where rho < 1
+                    alpha = min(alpha, theory.escape_exponent(curvatures[:, j], *sampling))
         except ValueError:
-            caveats = (*caveats, "too many distinct batches for the exponent of rare escapes")
-    return Rates(log_rate, gamma, error, alpha, True, caveats)
+            alpha, caveats = None, (*caveats, "too many distinct batches for the exponent of rare escapes")
+    return Rates(math.log(max(*rates, 1e-300)), gamma, error, alpha, True, not true or bool(expanding), caveats)
+
+
+def _column_expands(curvatures: np.ndarray, lr: float, batch_size: int, replacement: bool) -> bool:
+    """Whether some batch has |1 - lr h_B| > 1: that of the least or of the largest curvatures, if any."""
+    ordered, b = np.sort(curvatures), 1 if replacement else batch_size
+    return bool(max(abs(1 - lr * ordered[:b].mean()), abs(1 - lr * ordered[-b:].mean())) > 1 + _EQUAL)
+
+
+def _some_batch_expands(
+    hessians: np.ndarray, lr: float, batch_size: int, replacement: bool, rounding: float
+) -> bool | None:
+    """Whether some batch has |I - lr H_B| > 1: no if no sample has, yes if one is found, None if neither."""
+    values, vectors = np.linalg.eigh(hessians)
+    if values.min() >= -rounding and values.max() <= 2 / lr + rounding:
+        return False
+    if replacement or batch_size == 1:
+        return True  # a batch may hold one sample alone
+    for end, sign in ((0, -1), (-1, 1)):
+        v = vectors[(sign * values[:, end]).argmax(), :, end]
+        for _ in range(_SEARCH):
+            along = np.einsum("i,nij,j->n", v, hessians, v, optimize=True)
+            inner, directions = np.linalg.eigh(hessians[np.argsort(-sign * along)[:batch_size]].mean(0))
+            if inner[0] < -rounding or inner[-1] > 2 / lr + rounding:
+                return True
+            v = directions[:, end]
+    return None
 
 
 def _exponent(curvatures: np.ndarray, sampling: tuple) -> tuple[float, float]:
@@ -136,14 +178,16 @@ def _exponent(curvatures: np.ndarray, sampling: tuple) -> tuple[float, float]:
         return theory.lyapunov_exponent_product(curvatures[:, None, None], *sampling)
 
 
-def _lyapunov(landscape: Landscape, oracle: Oracle, lr: float, point: CriticalPoint) -> tuple[float, float]:
+def _lyapunov(
+    landscape: Landscape, oracle: Oracle, lr: float, point: CriticalPoint, number: int
+) -> tuple[float, float]:
     """gamma and its standard error, by Monte Carlo along the products of I - lr H_B; (-inf, nan) if one maps to zero.
 
-    H_B delta is the difference of two gradients of one batch on the second-order landscape. Chains start along the
-    direction that batch descent amplifies most, where gamma is found soonest when noise is weak.
+    H_B delta is the difference of two gradients of one batch on the second-order landscape. Chains start along one
+    eigenvector: that which batch descent amplifies most, where gamma is found soonest when noise is weak.
     """
     near = second_order(landscape, point)
-    start = point.directions[:, int((1 - lr * point.eigenvalues).abs().argmax())]
+    start = point.directions[:, number]
     generator = block_generator(0, 0, point.location.device)
     x, here = start.expand(_CHAINS, -1).clone(), point.location.expand(_CHAINS, -1)
     burn_in, total = _STEPS // 4, torch.zeros(_CHAINS).to(x)

@@ -11,7 +11,7 @@ from escape.forecast import Forecast, forecast, kink, noise_std, rate_and_moment
 from escape.landscapes import CriticalPoint, Landscape
 from escape.linear_part import Rates, linear_rates
 from escape.optimizers import Optimizer
-from escape.oracles import FullBatch, MiniBatch, Oracle
+from escape.oracles import FullBatch, IsotropicNoise, MiniBatch, Oracle
 
 _STATIONARY = 1e-4  # norm of the gradient, over the largest curvature, above which a point is not critical
 
@@ -39,8 +39,8 @@ class Prediction:
     lyapunov_exponent, lyapunov_error : float or None, float
         gamma, almost sure growth rate of |x - x*| per step of the linear part, and its standard error (0 if exact).
     escape_exponent : float or None
-        alpha in P(ever at distance R) ~ (x0 / R)^alpha, where gamma < 0 along one shared direction; with additive
-        noise the tail exponent of the stationary law.
+        alpha in P(ever at distance R) ~ (x0 / R)^alpha, where gamma < 0 and all Hessians share their directions, the
+        least over them; with additive noise the tail exponent of the stationary law.
     mean_square_grows : bool or None
         Whether E |x - x*|^2 grows exponentially from a small distance.
     chains_leave : {"all", "few", "none", "in the end"} or None
@@ -132,14 +132,25 @@ def predict(
     noise = noise_std(landscape, oracle, point.location, v)
     rates = linear_rates(landscape, oracle, lr, momentum, point)
     noiseless = isinstance(oracle, FullBatch) or not oracle.covariance_factor(landscape)
+    anywhere = not noiseless and _noise_anywhere(landscape, point)
     kind = "none" if noiseless else point.noise or landscape.noise_type(point)
-    leave, why = _leaving(point, kind, rates, oracle, bool((start != point.location).any()) or start_std > 0)
+    if isinstance(oracle, IsotropicNoise) and anywhere:
+        kind = "I"  # whatever noise there is comes along all directions
+    off = bool((start != point.location).any()) or start_std > 0
+    grows = (lr * point.eigenvalues < 0) | (lr * point.eigenvalues > 2 * (1 + momentum))
+    departing = start_std > 0 or bool((((start - point.location) @ point.directions)[grows] != 0).any())
+    # a growth rate this small is rounding, or the error of its estimate
+    bend = lr * float(point.eigenvalues.abs().max())
+    rounding = 64 * torch.finfo(point.eigenvalues.dtype).eps * (1 + bend)
+    leave, why = _leaving(point, kind, rates, oracle, off, departing, anywhere, rounding)
     broken = kink(landscape, point, 0)
     exit_step = Forecast(None, None, "", ())
     if radius is not None:
         exit_step = forecast(landscape, oracle, optimizer, point, start, start_std, radius)
         if exit_step.mean_exit_step == math.inf and kind == "I" and not point.index:
-            leave, why = "none", "on some shell inside the radius the gradients of all batches point inwards"
+            true = isinstance(oracle, MiniBatch)
+            shell = "the gradients of all batches point inwards" if true else "noise vanishes"
+            leave, why = "none", f"on some shell inside the radius {shell}"
     caveats = (*([broken] if broken and broken not in exit_step.caveats else []), *rates.caveats, *exit_step.caveats)
     fluctuates = kind == "I" and point.kind == "minimum" and not rates.differ and rates.log_rate < 0
     return Prediction(
@@ -155,7 +166,7 @@ def predict(
         lyapunov_exponent=rates.lyapunov_exponent,
         lyapunov_error=rates.lyapunov_error,
         escape_exponent=rates.escape_exponent,
-        mean_square_grows=None if rates.log_rate is None else rates.log_rate > 0,
+        mean_square_grows=None if rates.log_rate is None else rates.log_rate > rounding,
         chains_leave=leave,
         leaving=why,
         mean_exit_step=exit_step.mean_exit_step,
@@ -176,23 +187,57 @@ def _critical(landscape: Landscape, point: CriticalPoint | Tensor) -> CriticalPo
     return point
 
 
-def _leaving(point: CriticalPoint, noise: str, rates: Rates, oracle: Oracle, off: bool) -> tuple[str | None, str]:
-    """Which chains leave, and why, from the linear part and the kind of noise."""
+def _noise_anywhere(landscape: Landscape, point: CriticalPoint) -> bool:
+    """Whether per-sample gradients differ at the point along any direction at all."""
+    values = point.eigenvalues.abs().sort().values  # none negative: all directions count
+    return landscape.noise_type(CriticalPoint(point.location, values, point.directions)) == "I"
+
+
+def _leaving(
+    point: CriticalPoint,
+    noise: str,
+    rates: Rates,
+    oracle: Oracle,
+    off: bool,
+    departing: bool,
+    anywhere: bool,
+    rounding: float,
+) -> tuple[str | None, str]:
+    """Which chains leave, and why, from the linear part and the kind of noise.
+
+    `off` and `departing` say whether the start is off the point, and off along a direction that batch descent
+    amplifies; `anywhere` whether there is noise at the point along any direction.
+    """
     gamma = rates.lyapunov_exponent
-    if noise == "none":
-        if gamma <= 0:
-            return "none", "batch descent converges to the point"
-        return ("all", "batch descent leaves off the stable manifold") if off else ("none", "nothing moves the point")
+    neutral = gamma is not None and not abs(gamma) > max(rounding, 3 * rates.lyapunov_error)
     if noise == "I" and point.index and (gamma is None or gamma > 0):
         return "all", "noise at the point kicks every chain off it"
     if gamma is None:
+        if noise == "II" and not (off or anywhere):
+            return "none", "no noise on the point"
         return None, "it hangs on gamma, which is not known"
-    if gamma > 0:
-        return ("all", "typical chains grow away from it") if off or noise == "I" else ("none", "no noise on the point")
+    if neutral and noise != "I":
+        return None, "gamma is 0 as far as can be told, so that it hangs on higher orders of the landscape"
+    if noise == "none":
+        if gamma <= 0:
+            return "none", "batch descent converges to the point"
+        if off and not departing:
+            return None, "the start is off along shrinking directions alone, so that it hangs on higher orders"
+        return ("all", "batch descent leaves off the stable manifold") if off else ("none", "nothing moves the point")
+    if gamma > 0 and not neutral:
+        if off or noise == "I":
+            return "all", "typical chains grow away from it"
+        if anywhere:
+            return None, "noise on the point is along other directions alone, and may or may not reach these"
+        return "none", "no noise on the point"
     if noise == "I" and point.index:
         return "in the end", "noise kicks chains off, differing curvatures pull typical ones back (gamma < 0)"
     if noise == "II":
-        if rates.escape_exponent == math.inf or (rates.escape_exponent is None and not rates.differ):
+        if anywhere:
+            return None, "noise on the point is along other directions alone, and may or may not reach these"
+        if rates.expands is None:
+            return None, "typical chains collapse onto the point (gamma < 0), whether any batch leads away is not known"
+        if not rates.expands:
             return "none", "every batch contracts onto the point, where noise vanishes"
         return "few", "typical chains collapse onto the point (gamma < 0), a share of about (x0/R)^alpha leaves"
     if isinstance(oracle, MiniBatch):

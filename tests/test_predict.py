@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from cases import random_factorization
+from cases import Monkey, random_factorization
 
 from escape import (
     DoubleWell,
@@ -215,6 +215,44 @@ def test_a_location_is_as_good_as_a_declared_point():
     landscape = QuadraticSaddle.additive([-1.0, 1.0], 0.1, n=100)
     declared = at(landscape, MiniBatch(2))
     assert predict(landscape, MiniBatch(2), GradientDescent(0.5), torch.zeros(2)).kick_std == declared.kick_std
+
+
+@pytest.mark.parametrize("oracle", [FullBatch(), MiniBatch(1)], ids=["full", "batches"])
+def test_a_degenerate_point_hangs_on_higher_orders(oracle):
+    found = predict(Monkey(torch.zeros(4, 2, dtype=F64)), oracle, GradientDescent(0.1), torch.zeros(2), radius=1.0)
+    assert (found.kind, found.chains_leave, found.mean_square_grows) == ("degenerate", None, False)
+    assert not any("one side" in text for text in found.caveats), "a third derivative is no kink"
+
+
+def test_noise_along_other_directions_alone():
+    """True batches may not reach the escape direction; isotropic noise does, whatever it was made from."""
+    landscape = QuadraticSaddle.additive([-1.0, 1.0], [0.0, 0.3], n=100)
+    found = {kind: at(landscape, kind(4), GradientDescent(0.1), radius=1.0) for kind in (MiniBatch, IsotropicNoise)}
+    assert (found[MiniBatch].noise_type, found[MiniBatch].chains_leave) == ("II", None)
+    assert (found[IsotropicNoise].noise_type, found[IsotropicNoise].chains_leave) == ("I", "all")
+    assert math.isfinite(found[IsotropicNoise].mean_exit_step)
+
+
+def test_what_moves_only_the_second_escape_direction():
+    still = QuadraticSaddle.additive([-1.0, -0.5], [0.0, 0.3], n=100)
+    noisy = at(still, MiniBatch(4), GradientDescent(0.1), radius=1.0)
+    moved = at(still, FullBatch(), GradientDescent(0.1), radius=1.0, start=torch.tensor([0.0, 1e-3]))
+    for found in (noisy, moved):
+        assert found.chains_leave == "all"
+        assert found.mean_exit_step is None
+        assert any("compete" in text for text in found.caveats)
+
+
+def test_equal_escape_directions_share_the_start():
+    landscape = QuadraticSaddle.additive([-1.0, -1.0], 0.003, n=100)
+    starts = (torch.tensor(x) for x in ([0.1, 0.0], [0.0, 0.1]))
+    first, second = (at(landscape, MiniBatch(4), GradientDescent(0.1), radius=1.0, start=x) for x in starts)
+    assert first.mean_exit_step == second.mean_exit_step == math.ceil(math.log(10) / math.log(1.1))
+
+
+def test_batch_descent_from_the_stable_manifold_hangs_on_higher_orders():
+    landscape = QuadraticSaddle.additive([-1.0, 1.0], 0.1, n=100)
+    assert at(landscape, FullBatch(), GradientDescent(0.1), start=torch.tensor([0.0, 0.1])).chains_leave is None
 
 
 def test_bad_input_gets_one_line():

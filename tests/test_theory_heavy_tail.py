@@ -128,3 +128,10 @@ def test_order_of_the_thresholds_and_exponents():
 def test_refuses(call, word):
     with pytest.raises(ValueError, match=word):
         call()
+
+
+def test_tail_exponent_just_below_the_collapse():
+    """It falls to zero in proportion to the distance from the edge, and is found there too."""
+    edge = theory.regression_collapse_lr(1)
+    near, nearer = (theory.regression_tail_exponent(edge * (1 - delta), 1) / delta for delta in (1e-4, 1e-8))
+    assert near == pytest.approx(nearer, rel=1e-3)

@@ -314,3 +314,19 @@ def test_product_refuses():
         theory.lyapunov_exponent_product(None, 0.1, 1)
     with pytest.raises(ValueError, match="batch_size"):
         theory.lyapunov_exponent_product(np.ones((2, 1, 1)), 0.1, 3)
+
+
+def test_escape_exponent_at_the_edge_of_the_window():
+    """alpha = -2 gamma / L''(0) to first order, where L itself is below rounding."""
+    curvatures, delta = np.array([1.0, -1.2]), 1e-9
+    edge = theory.paradox_window(curvatures)[0]
+    log = np.log(np.abs(1 - edge * curvatures))
+    slope = -np.mean(curvatures / (1 - edge * curvatures)) * edge
+    expected = -2 * slope * delta / log.var()
+    assert theory.escape_exponent(curvatures, edge * (1 + delta), 1) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_batch_that_maps_to_zero_is_seen_however_rare():
+    """All of 1200 terms drawn with replacement are ones with probability 2^-1200, zero in floats."""
+    assert theory.lyapunov_exponent([1.0, 2.0], 1.0, 1200, replacement=True) == -np.inf
+    assert theory.escape_exponent([1.0, 2.0], 1.0, 1200, replacement=True) == np.inf

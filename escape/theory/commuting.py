@@ -6,7 +6,7 @@ all batches of the distinct curvatures. Time is in steps.
 
 import numpy as np
 from scipy import optimize
-from scipy.special import logsumexp
+from scipy.special import exprel, logsumexp
 
 from escape.theory._batches import checked_curvatures, log_factors
 from escape.theory._checks import positive, real
@@ -75,8 +75,12 @@ def lyapunov_exponent(curvatures, lr, batch_size, replacement=False):
 
     Source: law of large numbers; Furstenberg and Kesten (1960), Ann. Math. Statist. 31, 457, in general.
     """
-    log, weight = log_factors(curvatures, lr, batch_size, replacement)
-    return float(np.exp(weight) @ log)
+    return _mean_log(*log_factors(curvatures, lr, batch_size, replacement))
+
+
+def _mean_log(log, weight):
+    """gamma; a batch that maps to zero makes it minus infinity even where its probability underflows."""
+    return float(np.exp(weight) @ log) if np.isfinite(log).all() else -np.inf
 
 
 def moment_function(p, curvatures, lr, batch_size, replacement=False):
@@ -141,14 +145,19 @@ def escape_exponent(curvatures, lr, batch_size, replacement=False):
     Source: Cramer-Lundberg; for the stationary tail Kesten (1973), Acta Math. 131, 207.
     """
     log, weight = log_factors(curvatures, lr, batch_size, replacement)
-    gamma = float(np.exp(weight) @ log)
+    live = np.isfinite(log)
+    kept, share, lost = log[live], np.exp(weight[live]), np.exp(weight[~live]).sum()
+    gamma = share @ kept if lost == 0 else -np.inf
     if gamma >= 0:
         raise ValueError(f"gamma is {gamma:.4g}: the exponent exists where it is negative, elsewhere all chains escape")
     if log.max() <= 0:
         return np.inf
 
     def growth(p):
-        return logsumexp(p * log + weight)
+        # of the sign of L(p); (e^L(p) - 1) / p tends to gamma, where L(p) itself would be rounding
+        if p * log.max() > 1:
+            return logsumexp(p * log + weight)
+        return share @ (kept * exprel(p * kept)) - (lost / p if lost else 0.0)
 
     high = 1.0
     while growth(high) <= 0:

@@ -7,7 +7,7 @@ squared length of X x / |x|, and X^T carries it back with a part along x and a G
 
 import numpy as np
 from scipy import optimize
-from scipy.special import gammaln, logsumexp
+from scipy.special import exprel, gammaln, logsumexp
 
 from escape.theory._checks import positive, real, whole
 
@@ -205,13 +205,20 @@ def regression_tail_exponent(lr, batch_size, dimension=1, curvature=1.0):
     arXiv 2006.04740.
     """
     numbers = _checked(lr, batch_size, dimension, curvature)
-    gamma = _exponent(*numbers)
+    log, weight = _factor_law(1.0, *numbers)
+    share = np.exp(weight)
+    gamma = float(share @ log)
     if gamma >= 0:
         raise ValueError(f"gamma is {gamma:.4g}: a stationary law needs it negative; take a smaller lr")
+
+    def growth(p):
+        # of the sign of L(p); (e^L(p) - 1) / p tends to gamma, where L(p) itself would be the error of quadrature
+        return _growth(p, *numbers) if p > 1 else share @ (log * exprel(p * log))
+
     high = 1.0
-    while _growth(high, *numbers) <= 0:
+    while growth(high) <= 0:
         high *= 2
     low = high / 2
-    while _growth(low, *numbers) >= 0:
+    while growth(low) >= 0:
         low /= 2
-    return float(optimize.brentq(_growth, low, high, args=numbers, xtol=1e-300, rtol=1e-12))
+    return float(optimize.brentq(growth, low, high, xtol=1e-300, rtol=1e-12))
