@@ -13,6 +13,7 @@ import xarray as xr
 
 from escape import report, store
 from escape.catalogue import file_of, resolved
+from escape.checking_cli import check
 from escape.description import described, setting_of
 from escape.execute import WorkerLost
 from escape.executors import KINDS, opened
@@ -24,6 +25,7 @@ from escape.simulate import replay as replay_chain
 from escape.simulate import run_checked
 from escape.spec import digest
 from escape.store import FileStore
+from escape.tables import coordinates
 
 _STATUS = {CENSORED: "censored", EXITED: "exited", DIVERGED: "diverged"}
 
@@ -101,6 +103,7 @@ def landscapes():
     click.echo("\n".join(report.named_landscapes()))
 
 
+main.add_command(check)
 _set = click.option("options", "--set", "-s", multiple=True, metavar="KEY=VALUE", help="Option of the landscape.")
 _REPLACEMENT = "Draw batches with replacement."
 
@@ -229,8 +232,8 @@ def replay(file, chain, out):
     rows = [
         ("chain", f"{chain} of {file}"),
         ("ended", f"{_STATUS[status]} at step {exit_step}"),
-        ("start", report.coordinates(path.x.values[0])),
-        ("end", report.coordinates(path.x.values[-1])),
+        ("start", coordinates(path.x.values[0])),
+        ("end", coordinates(path.x.values[-1])),
         ("file", "the same to the bit: final position, exit step and status"),
     ]
     click.echo("\n".join([*(f"{key:<8}{text}" for key, text in rows), "", *report.path_rows(parts, path)]))

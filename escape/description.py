@@ -20,7 +20,8 @@ _LEAVE = {
     "few": "few chains leave",
     "none": "no chain leaves",
 }
-_WHOLE_SPECTRUM, _WIDTH = 8, 98  # eigenvalues shown unless all are asked for; characters in a line
+# Eigenvalues shown, and points with a prediction, unless all are asked for; characters in a line.
+_WHOLE_SPECTRUM, _PREDICTED, _WIDTH = 8, 3, 98
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def described(
         lines.append(f"{oracle_text(setting.oracle, landscape)}, {optimizer_text(setting.optimizer)}")
     if not points:
         return [*lines, "It declares no critical points: start a run with --start-at x1,x2,…"]
-    shown = points if every else points[:FEW]
+    shown = points if every else points[: FEW if setting.oracle is None else _PREDICTED]
     for number, point in shown:
         lines += ["", *_point(landscape, number, point, every, setting)]
     if len(points) > len(shown):

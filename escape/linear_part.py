@@ -1,7 +1,7 @@
 """Growth rates of the linear part of SGD at a point, from the Hessians of all samples there."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -48,18 +48,20 @@ def linear_rates(landscape: Landscape, oracle: Oracle, lr: float, momentum: floa
     point : CriticalPoint
         Where to linearise.
     """
-    values = point.eigenvalues.double().cpu().numpy()
+    kept = _moved(point)
+    values = point.eigenvalues.double().cpu().numpy()[kept]
     log = float(np.log(max(_spectral_radius(1 + momentum - lr * values, momentum), 1e-300)))
     plain = Rates(2 * log, log)
     if isinstance(oracle, FullBatch) or landscape.constant_noise or not oracle.covariance_factor(landscape):
         return plain
-    curvatures, residual = _along(landscape, point)
+    curvatures, residual = _along(landscape, point, kept[[0, -1]])
     scale = np.abs(curvatures).max() + np.abs(values).max()
-    hessians = _hessians(landscape, point)
+    hessians = _hessians(landscape, point, kept)
     equal = max(_EQUAL, 64 * torch.finfo(landscape.samples.dtype).eps)
     spread = residual if hessians is None else np.abs(hessians - hessians.mean(0)).max()
     if max(spread, np.abs(curvatures - curvatures.mean(0)).max()) <= equal * scale:
-        return plain
+        unseen = "samples agree in the least and the largest curvature; the others were not looked at"
+        return plain if hessians is not None else replace(plain, caveats=(unseen,))
     if momentum:
         return Rates(None, None, differ=True, caveats=("curvatures differ: their rates under momentum are not known",))
     if not isinstance(oracle, MiniBatch | GaussianNoise):
@@ -67,14 +69,13 @@ def linear_rates(landscape: Landscape, oracle: Oracle, lr: float, momentum: floa
         return Rates(None, None, differ=True, caveats=(text,))
     sampling = (lr, oracle.batch_size, oracle.replacement)
     if hessians is not None:
-        rotated = np.einsum("ji,njk,kl->nil", _basis(point), hessians, _basis(point), optimize=True)
-        diagonal = np.einsum("nii->ni", rotated)
-        if np.abs(rotated - diagonal[:, :, None] * np.eye(len(values))).max() <= equal * scale:
-            return _commuting(landscape, oracle, point, diagonal, sampling)
+        diagonal = np.einsum("nii->ni", hessians)
+        if np.abs(hessians - diagonal[:, :, None] * np.eye(len(values))).max() <= equal * scale:
+            return _commuting(landscape, oracle, point, diagonal, sampling, kept)
     elif residual <= equal * scale:
         caveat = "rates are those along the least and the largest curvature"
-        return _commuting(landscape, oracle, point, curvatures, sampling, (caveat,))
-    gamma, error = _lyapunov(landscape, oracle, lr, point, int(np.abs(1 - lr * values).argmax()))
+        return _commuting(landscape, oracle, point, curvatures, sampling, kept[[0, -1]], (caveat,))
+    gamma, error = _lyapunov(landscape, oracle, lr, point, int(kept[np.abs(1 - lr * values).argmax()]))
     expands = True if isinstance(oracle, GaussianNoise) else None
     if expands is None and hessians is not None and gamma < 0:
         expands = _some_batch_expands(hessians, *sampling, equal * scale)
@@ -91,13 +92,15 @@ def _spectral_radius(trace: np.ndarray, determinant: float) -> float:
     return float(np.abs([trace + root, trace - root]).max() / 2)
 
 
-def _basis(point: CriticalPoint) -> np.ndarray:
-    return point.directions.double().cpu().numpy()
+def _moved(point: CriticalPoint) -> np.ndarray:
+    """Numbers of the directions along which chains move: all but those that a retraction or a symmetry takes away."""
+    order = point.eigenvalues.abs().argsort()[point.gauge :]
+    return np.sort(order.cpu().numpy())
 
 
-def _along(landscape: Landscape, point: CriticalPoint) -> tuple[np.ndarray, float]:
+def _along(landscape: Landscape, point: CriticalPoint, ends: np.ndarray) -> tuple[np.ndarray, float]:
     """Curvatures (n, 2) of all samples along the least and the largest curvature, and by how much H_i v leaves v."""
-    x, directions = point.location, point.directions[:, [0, -1]]
+    x, directions = point.location, point.directions[:, ends]
 
     def product(sample, v):  # H_i is symmetric: the transposed product, by reverse differentiation, is as good
         return vjp(lambda y: landscape.sample_gradient(y, sample), x)[1](v)[0]
@@ -110,19 +113,22 @@ def _along(landscape: Landscape, point: CriticalPoint) -> tuple[np.ndarray, floa
     return torch.stack(found, 1).cpu().numpy(), residual
 
 
-def _hessians(landscape: Landscape, point: CriticalPoint) -> np.ndarray | None:
-    """Hessians (n, d, d) of all samples, or None where they are too large."""
+def _hessians(landscape: Landscape, point: CriticalPoint, kept: np.ndarray) -> np.ndarray | None:
+    """Hessians (n, m, m) of all samples along the directions kept, or None where they are too large."""
     if landscape.n * len(point.location) ** 2 > _NUMBERS:
         return None
     found = landscape.sample_hessians(point.location).double().cpu().numpy()
-    return (found + found.transpose(0, 2, 1)) / 2
+    basis = point.directions.double().cpu().numpy()[:, kept]
+    turned = np.einsum("ji,njk,kl->nil", basis, found, basis, optimize=True)
+    return (turned + turned.transpose(0, 2, 1)) / 2
 
 
-def _commuting(landscape, oracle: Oracle, point, curvatures: np.ndarray, sampling: tuple, caveats: tuple = ()) -> Rates:
-    """Rates where all Hessians share the directions: every direction is a chain of its own."""
+def _commuting(
+    landscape, oracle: Oracle, point, curvatures: np.ndarray, sampling: tuple, number: np.ndarray, caveats: tuple = ()
+) -> Rates:
+    """Rates where all Hessians share the directions, of these numbers: every direction is a chain of its own."""
     rates = [theory.mean_square_rate(column, *sampling) for column in curvatures.T]
-    true, number = isinstance(oracle, MiniBatch), np.arange(len(point.eigenvalues))
-    number = number if len(rates) == len(number) else number[[0, -1]]
+    true = isinstance(oracle, MiniBatch)
     gamma, error = -math.inf, 0.0
     for j in np.argsort(rates)[::-1]:
         if math.log(max(rates[j], 1e-300)) <= 2 * gamma:
@@ -191,9 +197,11 @@ def _lyapunov(
     generator = block_generator(0, 0, point.location.device)
     x, here = start.expand(_CHAINS, -1).clone(), point.location.expand(_CHAINS, -1)
     burn_in, total = _STEPS // 4, torch.zeros(_CHAINS).to(x)
+    taken = point.directions[:, np.setdiff1d(np.arange(len(start)), _moved(point))]
     for first in range(0, burn_in + _STEPS, _DRAWN):
         for t, draw in enumerate(oracle.draw(near, _DRAWN, _CHAINS, generator), first):
             x = x - lr * (oracle.gradient(near, here + x, draw) - oracle.gradient(near, here, draw))
+            x = x - (x @ taken) @ taken.T
             norm = x.norm(dim=1)
             if not bool((norm > 0).all()):
                 return -math.inf, math.nan

@@ -1,13 +1,14 @@
 """Tables of plain text: the named landscapes, the outcome of a run, a path."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 import xarray as xr
 
-from escape import estimate
+from escape import estimate, theory
 from escape.catalogue import NAMED, defaults_of, option_text
 from escape.forecast import forecast, kink, rate_and_momentum
 from escape.landscapes import CriticalPoint
@@ -23,7 +24,9 @@ def named_landscapes() -> list[str]:
     lines = []
     for name, maker in NAMED.items():
         options = [f"{key}={option_text(value)}" for key, value in defaults_of(maker).items()] or ["no options"]
-        lines += [f"{name:<22}{' '.join(maker.__doc__.split())}", *_wrapped(options, " " * 22), ""]
+        head, indent = f"{name:<22}", " " * 22
+        formula = textwrap.wrap(" ".join(maker.__doc__.split()), 98, initial_indent=head, subsequent_indent=indent)
+        lines += [*formula, *_wrapped(options, indent), ""]
     return [*lines, "Options are given as --set key=value. A landscape of your own is named FILE.py:NAME, where NAME",
             "is a Landscape, or a callable with keyword options that makes one."]  # fmt: skip
 
@@ -98,10 +101,14 @@ def _growth(recipe: Recipe, parts: Parts, data: xr.Dataset) -> tuple[list, list[
     with np.errstate(over="ignore", invalid="ignore"):
         found = estimate.growth_rate(data.projection.values, data.step.values)
     rows = [["growth rate of the mean square", "per step", "95% interval"], _estimate_row("  estimate", found)]
-    rates = linear_rates(parts.landscape, parts.oracle, *rate_and_momentum(parts.optimizer), point)
-    if rates.log_rate is not None:
-        rows.append(["  theory: ln rho", f"{rates.log_rate:.5g}", ""])
+    lr, momentum = rate_and_momentum(parts.optimizer)
+    rates = linear_rates(parts.landscape, parts.oracle, lr, momentum, point)
+    rate = theory.growth_rate(lr, float(point.eigenvalues[0]), momentum=momentum)
+    rows.append([f"  theory: 2 ln {'z+' if momentum else 'a'}", f"{rate:.5g}", ""])
     caveats = [*([] if found.reliable else [found.reason]), *rates.caveats]
+    if rates.differ and rates.log_rate is not None:
+        rows.append(["  theory: ln rho, all directions", f"{rates.log_rate:.5g}", ""])
+        caveats.append("differing curvatures make the mean square grow faster than 2 ln a")
     broken = kink(parts.landscape, point, 0)
     return rows, [*caveats, *([broken] if broken else [])]
 

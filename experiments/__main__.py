@@ -7,7 +7,7 @@ import click
 from escape.cli import OneLine
 from experiments.common import checked_settings, options, run_all
 
-NAMES = ("saddle_growth", "exit_times", "digits_saddle", "sharp_flat")
+NAMES = ("saddle_growth", "exit_times", "digits_saddle", "sharp_flat", "dimension")
 
 
 @click.group(cls=OneLine, help=__doc__)

@@ -7,7 +7,30 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from escape import DoubleWell, Landscape, QuadraticSaddle, RankOneFactorization, SecondOrder, TwoSlopeWell
+from escape import (
+    BiChannel,
+    DegenerateSaddle,
+    DoubleWell,
+    FeatureField,
+    Landscape,
+    MonkeySaddle,
+    MuellerBrown,
+    MultiWell,
+    Octopus,
+    Oja,
+    QuadraticSaddle,
+    RandomField,
+    RankOneFactorization,
+    Rosenbrock,
+    SecondOrder,
+    SphericalPSpin,
+    SpikedTensor,
+    StyblinskiTang,
+    TensorDecomposition,
+    TwoBasins,
+    TwoSlopeWell,
+    WuMaEPair,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +123,22 @@ CASES = [
         lambda dtype: TwoSlopeWell.noisy(2.0, 1.0, 0.25, 0.3, [1.5], n=40, scaled_noise=True, dtype=dtype),
     ),
     Case("two-slope well, no noise", lambda dtype: TwoSlopeWell(2.0, 1.0, 0.25).to(dtype=dtype)),
+    Case("m-wells", lambda dtype: MultiWell.noisy(0.3, [1.0, 3.0], 12, wells=3, dtype=dtype)),
+    Case("m-wells, heavy tails", lambda dtype: MultiWell.noisy(0.3, n=12, tilts="heavy", wells=4, dtype=dtype)),
+    Case("m-wells, scales", lambda dtype: MultiWell.noisy(0.3, [1.0], 12, multiplicative=True, wells=2, dtype=dtype)),
+    Case("Styblinski-Tang", lambda dtype: StyblinskiTang.noisy(0.3, [2.0], 12, dtype=dtype)),
+    Case(
+        "Styblinski-Tang without a tilt, scales",
+        lambda dtype: StyblinskiTang.noisy(0.3, n=12, multiplicative=True, tilt=0.0, scale=0.1, dtype=dtype),
+    ),
+    Case("Rosenbrock", lambda dtype: Rosenbrock.noisy(0.3, n=12, tilts="gaussian", scale=0.01, dtype=dtype)),
+    Case("Rosenbrock chain", lambda dtype: Rosenbrock.noisy(0.3, [2.0], 12, coordinates=4, scale=0.01, dtype=dtype)),
+    Case("Mueller-Brown", lambda dtype: MuellerBrown.noisy(0.3, [2.0], 12, tilts="heavy", dtype=dtype)),
+    Case("bi-channel", lambda dtype: BiChannel.noisy(0.3, n=12, tilts="gaussian", dtype=dtype)),
+    Case("bi-channel, no noise", lambda dtype: BiChannel.noisy(0.3, [1.0], tilts="none", dtype=dtype)),
+    Case("two basins", lambda dtype: TwoBasins.noisy(n=12, bath=[3.0], dtype=dtype)),
+    Case("Wu-Ma-E pair", lambda dtype: WuMaEPair.noisy(dtype=dtype)),
+    Case("Wu-Ma-E pair, tilts", lambda dtype: WuMaEPair.noisy(noise=0.1, bath=[3.0], n=12, dtype=dtype)),
     Case("second order at a saddle of random data", factorization_saddle),
     Case("second order at a saddle of the digits", digits_saddle),
     Case(
@@ -107,4 +146,23 @@ CASES = [
         lambda dtype: Monkey((0.1 * centred(40, 2, seed=4)).to(dtype)),
         points=[[0.0, 0.0], [0.3, -0.2], [-0.5, 0.4], [1.0, 1.0]],
     ),
+    Case("tilted monkey saddle", lambda dtype: MonkeySaddle.noisy(0.1, n=40, dtype=dtype)),
+    Case("tilted monkey saddle, bath", lambda dtype: MonkeySaddle.noisy(0.1, [2.0], 40, tilts="heavy", dtype=dtype)),
+    Case("degenerate saddle", lambda dtype: DegenerateSaddle.noisy(0.1, n=40, dtype=dtype)),
+    Case(
+        "degenerate saddle, one-sided, bath",
+        lambda dtype: DegenerateSaddle.noisy(0.1, 2.5, 2.0, False, [1.0, 2.0], 40, dtype=dtype),
+    ),
+    Case("octopus, no noise", lambda dtype: Octopus.noisy(4, dtype=dtype)),
+    Case("octopus", lambda dtype: Octopus.noisy(3, 0.1, 3.0, 1.5, 0.7, n=40, dtype=dtype)),
+    Case("Oja", lambda dtype: Oja.gaussian([0.2, 1.0, 0.5, 0.1], n=40, basis=rotation(4, 8), dtype=dtype)),
+    Case("tensor decomposition", lambda dtype: TensorDecomposition.of_dimension(3, dtype)),
+    Case("tensor decomposition, many sources", lambda dtype: TensorDecomposition.of_dimension(8, dtype)),
+    Case("p-spin", lambda dtype: SphericalPSpin.gaussian(4, 3, n=20, dtype=dtype)),
+    Case("p-spin of order 2", lambda dtype: SphericalPSpin.gaussian(4, 2, n=20, dtype=dtype)),
+    Case("p-spin without noise", lambda dtype: SphericalPSpin.gaussian(3, 3, noise=0.0, n=2, dtype=dtype)),
+    Case("spiked tensor", lambda dtype: SpikedTensor.gaussian(4, 3, n=20, dtype=dtype)),
+    Case("spiked matrix", lambda dtype: SpikedTensor.gaussian(4, 2, n=40, law="gaussian", dtype=dtype)),
+    Case("random field", lambda dtype: RandomField.gaussian(features=40, stiffness=0.5, n=40, dtype=dtype)),
+    Case("random field of features", lambda dtype: FeatureField.gaussian(stiffness=0.5, n=40, dtype=dtype)),
 ]

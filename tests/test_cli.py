@@ -97,7 +97,7 @@ def test_landscapes_lists_every_name(run):
 @pytest.mark.parametrize("name", NAMED)
 def test_every_name_works_without_options(run, name):
     text = succeed(run("show", name, "--batch-size", "8", "--lr", "0.05"))
-    assert "escape 1" in text
+    assert "leaving" in text or "declares no critical points" in text
     assert max(map(len, text.splitlines())) <= 100
 
 

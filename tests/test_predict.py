@@ -15,6 +15,7 @@ from escape import (
     HeavyBall,
     IsotropicNoise,
     MiniBatch,
+    Oja,
     QuadraticSaddle,
     TwoSlopeWell,
     predict,
@@ -266,3 +267,15 @@ def test_bad_input_gets_one_line():
         predict(landscape, MiniBatch(200), GradientDescent(0.1), point)
     with pytest.raises(ValueError, match="radius is -1"):
         predict(landscape, MiniBatch(2), GradientDescent(0.1), point, radius=-1)
+
+
+def test_on_a_sphere_the_radial_direction_does_not_count():
+    landscape = Oja.gaussian([3.0, 2.0, 1.0], n=500)
+    points = {point.name: point for point in landscape.critical_points()}
+    minimum = next(point for point in points.values() if point.kind == "minimum")
+    found = predict(landscape, MiniBatch(50), GradientDescent(0.01), minimum)
+    assert found.log_rate < 0, "without the radial zero there is no direction that does not contract"
+    assert found.lyapunov_exponent < -0.005, "about ln(1 - lr (3 - 2))"
+    saddle = next(point for point in points.values() if point.index == 1)
+    found = predict(landscape, FullBatch(), GradientDescent(0.01), saddle)
+    assert found.log_rate == pytest.approx(2 * math.log(1.01), rel=1e-9)

@@ -24,6 +24,9 @@ class CriticalPoint:
         Ziyin, Li, Galanti and Ueda 2023, arXiv 2303.13093). At a minimum, all directions count. None: not declared.
     name : str
         A short label for tables.
+    gauge : int
+        Number of directions along which f is constant by a symmetry, and flat whatever happens, such as the radial one
+        of a function of x/‖x‖. They do not count against a minimum or a maximum.
     """
 
     location: Tensor
@@ -31,6 +34,7 @@ class CriticalPoint:
     directions: Tensor
     noise: str | None = None
     name: str = ""
+    gauge: int = 0
 
     def __post_init__(self):
         d = self.location.shape[-1]
@@ -41,10 +45,12 @@ class CriticalPoint:
             )
         if (self.eigenvalues.diff() < 0).any():
             raise ValueError("the eigenvalues of a critical point must ascend; sort them with their directions")
+        if not 0 <= self.gauge < d:
+            raise ValueError(f"gauge counts flat directions and must lie in 0 to {d - 1}, got {self.gauge}")
 
     @property
     def index(self) -> int:
-        """Number of negative eigenvalues, the Morse index; 0 at a minimum, d at a maximum."""
+        """Number of negative eigenvalues, the Morse index; 0 at a minimum, d − gauge at a maximum."""
         return int((self.eigenvalues < -self._flat).sum())
 
     @property
@@ -56,17 +62,17 @@ class CriticalPoint:
     def kind(self) -> str:
         """'minimum', 'saddle', 'maximum', or 'degenerate' where the spectrum has no sign to decide by."""
         positive = int((self.eigenvalues > self._flat).sum())
-        d = len(self.eigenvalues)
-        if positive == d:
+        curved = len(self.eigenvalues) - self.gauge
+        if positive >= curved:
             return "minimum"
-        if self.index == d:
+        if self.index >= curved:
             return "maximum"
         return "saddle" if self.index else "degenerate"
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "CriticalPoint":
         """Return a copy on a device and in a floating dtype."""
         tensors = (self.location, self.eigenvalues, self.directions)
-        return CriticalPoint(*(t.to(device=device, dtype=dtype) for t in tensors), self.noise, self.name)
+        return CriticalPoint(*(t.to(device=device, dtype=dtype) for t in tensors), self.noise, self.name, self.gauge)
 
     @property
     def _flat(self) -> float:

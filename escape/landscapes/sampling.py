@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 
@@ -50,17 +51,46 @@ def balanced_signs(n: int, d: int, seed: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).permuted(np.broadcast_to(column, (n, d)), axis=0))
 
 
+def heavy_tails(n: int, d: int, seed: int, freedom: float = 3.0) -> Tensor:
+    """Shuffle the quantiles of Student's t at (i − ½)/n in every column: mean zero and variance one exactly.
+
+    A finite sample has all moments, so this is heavy-tailed up to its largest number, which grows as n^(1/ν). With
+    ν = 3 the kurtosis E z⁴ grows as n^(1/3): 6.22 for n = 100, 13.7 for 1000 and 29.7 for 10 000 (a Gaussian has 3),
+    the largest number being 3.82, 7.88 and 16.6. Columns are shuffled independently, so that correlations between
+    columns are of order 1/√n, not exactly zero.
+
+    Parameters
+    ----------
+    n, d : int
+        Number of rows, at least 2, and of columns.
+    seed : int
+        Seed of the shuffles.
+    freedom : float
+        ν, degrees of freedom, positive; of the law itself the moments from order ν on are infinite.
+
+    Returns
+    -------
+    Tensor (n, d), float64.
+    """
+    if n < 2 or not freedom > 0:
+        raise ValueError(f"heavy tails need n ≥ 2 samples and freedom > 0, got n = {n} and freedom = {freedom}")
+    column = stdtrit(freedom, (np.arange(n) + 0.5) / n)
+    column = (column - column[::-1]) / 2
+    column /= np.sqrt(np.mean(column**2))
+    return torch.from_numpy(np.random.default_rng(seed).permuted(np.broadcast_to(column[:, None], (n, d)), axis=0))
+
+
 def tilts_of(kind: str, n: int, d: int, noise: float, seed: int) -> Tensor:
     """Draw tilts (n, d) of standard deviation `noise` in every coordinate, by the name of their law.
 
     Parameters
     ----------
-    kind : {"rademacher", "gaussian"}
-        `balanced_signs` or `standardized_normal`.
+    kind : {"rademacher", "gaussian", "heavy"}
+        `balanced_signs`, `standardized_normal` or `heavy_tails`.
     n, d, noise, seed
         Rows, columns, standard deviation, seed.
     """
-    laws = {"rademacher": balanced_signs, "gaussian": standardized_normal}
+    laws = {"rademacher": balanced_signs, "gaussian": standardized_normal, "heavy": heavy_tails}
     if kind not in laws:
         raise ValueError(f"unknown law of tilts {kind!r}; one of {', '.join(laws)}")
     if not noise >= 0:

@@ -57,7 +57,7 @@ class DoubleWell(_Bathed):
     Parameters
     ----------
     tilts : Tensor (n, d)
-        g_i, additive noise of each sample; `rademacher` and `gaussian` make them.
+        g_i, additive noise of each sample; `rademacher`, `gaussian` and `heavy` make them.
     bath : Tensor (d − 1,)
         Curvatures c_j > 0 of the other coordinates; empty in one dimension.
     """
@@ -84,6 +84,13 @@ class DoubleWell(_Bathed):
     ) -> Self:
         """Make the well with Gaussian tilts of covariance noise² I exactly."""
         return cls._made("gaussian", noise, bath, n, seed, dtype)
+
+    @classmethod
+    def heavy(
+        cls, noise: float, bath: Sequence[float] = (), n: int = 1000, seed: int = 0, dtype: torch.dtype = torch.float64
+    ) -> Self:
+        """Make the well with heavy-tailed tilts of standard deviation `noise`, of the law in `heavy_tails`."""
+        return cls._made("heavy", noise, bath, n, seed, dtype)
 
     @classmethod
     def _made(cls, kind, noise, bath, n, seed, dtype) -> Self:
@@ -179,7 +186,7 @@ class TwoSlopeWell(_Bathed):
             Curvatures of the other coordinates.
         n, seed : int
             Number of samples (even for Rademacher tilts) and seed.
-        tilts : {"rademacher", "gaussian"}
+        tilts : {"rademacher", "gaussian", "heavy"}
             Law of the tilts before they are balanced.
         dtype : torch.dtype
             Floating type of the landscape and of every run on it.

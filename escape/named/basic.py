@@ -34,7 +34,7 @@ def double_well(
     noise: float = 0.3, tilts: str = "rademacher", bath: Sequence[float] = (), n: int = 1000, seed: int = 0
 ) -> Landscape:
     """x_1⁴/4 − x_1²/2 + ½ Σ_j c_j x_j² + g_iᵀx, c_j the `bath`."""
-    makers = {"rademacher": DoubleWell.rademacher, "gaussian": DoubleWell.gaussian}
+    makers = {"rademacher": DoubleWell.rademacher, "gaussian": DoubleWell.gaussian, "heavy": DoubleWell.heavy}
     if tilts not in makers:
         raise ValueError(f"tilts must be one of {', '.join(makers)}, got {tilts!r}")
     return makers[tilts](noise, bath, n, seed)

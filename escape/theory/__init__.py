@@ -48,6 +48,16 @@ from escape.theory.perturbed import (
 from escape.theory.plane import GaussianPlane, PlaneStationary
 from escape.theory.product import lyapunov_exponent_product
 from escape.theory.quasi_potential import escape_log_time, gaussian_quasi_potential, quasi_potential
+from escape.theory.random_matrix import (
+    goe_index_probabilities,
+    goe_positive_probability,
+    pspin_complexity,
+    pspin_counts,
+    pspin_minima_complexity,
+    pspin_threshold_energy,
+    spiked_overlap,
+    spiked_top_eigenvalue,
+)
 from escape.theory.reshuffling import (
     reshuffling_epoch_variance,
     reshuffling_kick_std,
@@ -123,6 +133,8 @@ __all__ = [
     "gaussian_quasi_potential",
     "gd_exit_step",
     "gd_threshold_lr",
+    "goe_index_probabilities",
+    "goe_positive_probability",
     "growth_factor",
     "growth_rate",
     "growth_window",
@@ -151,6 +163,10 @@ __all__ = [
     "perturbed_survival",
     "power_law_lr",
     "power_law_sums",
+    "pspin_complexity",
+    "pspin_counts",
+    "pspin_minima_complexity",
+    "pspin_threshold_energy",
     "quasi_potential",
     "regime",
     "regression_collapse_lr",
@@ -166,6 +182,8 @@ __all__ = [
     "reshuffling_second_moment",
     "rounding_exit_step",
     "second_moment",
+    "spiked_overlap",
+    "spiked_top_eigenvalue",
     "stable_mean_exit_step",
     "stable_tail_constant",
     "start_projection",
