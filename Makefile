@@ -9,7 +9,7 @@ figures: .venv/ready
 	$(PY) -m experiments run --all --preset $(PRESET)
 
 test: .venv/ready
-	$(PY) -m pytest --durations=5
+	$(PY) -m pytest -n 2 --dist loadfile --durations=5
 
 validate: .venv/ready
 	$(PY) -m pytest -m validation -v

@@ -1,5 +1,11 @@
 """Shared by all tests: one thread for torch outside the engine, and assertions in standard errors."""
 
+import os
+
+# Before numpy is loaded: its threads and those of the engine would fight over the cores.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
 import comparisons
 import numpy as np
 import pytest

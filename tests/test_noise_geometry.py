@@ -27,8 +27,10 @@ from escape.noise_geometry.products import Products
 
 F64 = torch.float64
 RATIOS = ("participation", "john", "hessian_trace", "hessian_norm", "noise_curvature", "cosine", "zhu", "noise_scale")
+# Too large, or without noise at the place looked at (the samples of Wu, Ma and E's pair agree on one side).
+LEFT_OUT = ("digits", "no noise", "without noise", "Wu-Ma-E pair")
 small_cases = pytest.mark.parametrize(
-    "case", [case for case in CASES if "digits" not in case.name and "no noise" not in case.name], ids=lambda c: c.name
+    "case", [case for case in CASES if not any(word in case.name for word in LEFT_OUT)], ids=lambda c: c.name
 )
 
 
