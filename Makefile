@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 PRESET ?= quick
 
-.PHONY: figures test lint paper validate calibrate bench clean
+.PHONY: figures test lint paper validate calibrate gallery bench clean
 
 figures: .venv/ready
 	$(PY) -m experiments run --all --preset $(PRESET)
@@ -17,6 +17,9 @@ validate: .venv/ready
 # How often intervals hold the truth, into docs/statistics.md: some minutes.
 calibrate: .venv/ready
 	$(PY) -m calibration
+
+gallery: .venv/ready
+	$(PY) -m experiments.gallery
 
 lint: .venv/ready
 	.venv/bin/ruff check .
