@@ -8,6 +8,7 @@ from torch import Tensor
 
 from escape.landscapes.base import Landscape
 from escape.landscapes.changes import forget_if_changed
+from escape.landscapes.critical_point import CriticalPoint
 from escape.optimizers import Optimizer, check_lr
 from escape.oracles import Oracle
 from escape.run import Run
@@ -15,7 +16,19 @@ from escape.streams import block_generator
 
 
 def checked_run(
-    landscape, oracle, optimizer, start, steps, chains, observe, every, until, seed, block, compiled, reduce=False,
+    landscape,
+    oracle,
+    optimizer,
+    start,
+    steps,
+    chains,
+    observe,
+    every,
+    until,
+    seed,
+    block,
+    compiled,
+    reduce=False,
     common=False,
 ) -> Run:
     """Return the run that the arguments of `simulate` describe.
@@ -103,6 +116,8 @@ def _check_samples(landscape: Landscape) -> None:
 def _checked_start(landscape: Landscape, start, chains: int):
     if callable(start):
         return start
+    if isinstance(start, CriticalPoint):
+        raise TypeError("start is a critical point: give its location, start=point.location")
     samples = landscape.samples
     start = torch.as_tensor(start, dtype=samples.dtype, device=samples.device)
     if start.ndim not in (1, 2) or (start.ndim == 2 and start.shape[0] != chains):

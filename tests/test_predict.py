@@ -19,6 +19,7 @@ from escape import (
     QuadraticSaddle,
     TwoSlopeWell,
     predict,
+    simulate,
     theory,
 )
 
@@ -279,3 +280,20 @@ def test_on_a_sphere_the_radial_direction_does_not_count():
     saddle = next(point for point in points.values() if point.index == 1)
     found = predict(landscape, FullBatch(), GradientDescent(0.01), saddle)
     assert found.log_rate == pytest.approx(2 * math.log(1.01), rel=1e-9)
+
+
+def test_a_critical_point_is_no_start():
+    landscape = QuadraticSaddle.additive([-1.0, 1.0], 0.1, n=100)
+    point = landscape.critical_points()[0]
+    with pytest.raises(TypeError, match=r"start=point\.location"):
+        simulate(landscape, MiniBatch(2), GradientDescent(0.1), point, steps=1, chains=1)
+
+
+def test_a_loss_that_is_no_scalar_is_told_where_a_point_is_asked_for():
+    class Wrong(QuadraticSaddle):
+        def sample_loss(self, x, sample):
+            return super().sample_loss(x, sample)[None]
+
+    landscape = Wrong(torch.tensor([[1.0]]), torch.zeros(1, 1))
+    with pytest.raises(ValueError, match="must return a scalar"):
+        landscape.critical_point(torch.zeros(1))

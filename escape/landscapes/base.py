@@ -176,7 +176,15 @@ class Landscape(ABC):
             A point where ∇f vanishes.
         name : str
             A label.
+
+        Raises
+        ------
+        ValueError
+            If `sample_loss` does not return a scalar.
         """
+        shape = tuple(self.sample_loss(location, self.samples[0]).shape)
+        if shape:
+            raise ValueError(f"sample_loss must return a scalar for one point, got {shape}: sample[0], or a sum")
         eigenvalues, directions = torch.linalg.eigh(self.hessian(location))
         bare = CriticalPoint(location, eigenvalues, directions, name=name)
         return dataclasses.replace(bare, noise=self.noise_type(bare))
