@@ -305,6 +305,11 @@ class NotANumber(Honest):
         return super().sample_loss(x, sample) + torch.log(x[0])
 
 
+class Infinite(Honest):
+    def sample_loss(self, x, sample):
+        return super().sample_loss(x, sample) / 0
+
+
 class Cancels(Honest):
     """Right in float64; in float32 a thousandth of a million is lost."""
 
@@ -512,6 +517,7 @@ BROKEN = [
     Broken("constant in float32", of(NarrowConstant), SCALAR, r"two dtypes meet; make constants by x\.new_tensor"),
     Broken("constant in float64", of(WideConstant), SINGLE, "must keep the dtype torch.float32, got torch.float64"),
     Broken("not a number", of(NotANumber), FINITE, r"is not finite near its own points: nan at x = \("),
+    Broken("infinite", of(Infinite), FINITE, "is not finite near its own points"),
     Broken("cancels in float32", of(Cancels), SINGLE, "keep large numbers from cancelling"),
     Broken("dimension that does not fit", of(WrongDimension), SCALAR, "sizes do not fit; .*`dimension` must be d"),
     Broken("point of another size", of(PointOfAnotherSize), DIMENSION, "dimension is 3, but .* has 2 coordinates"),

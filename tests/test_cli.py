@@ -122,6 +122,15 @@ def test_show_cuts_long_lists_unless_told_not_to(run):
     assert "[3] +sqrt(mu_2) v_2" in succeed(run("show", "digits", "--point", "+sqrt(mu_2) v_2"))
 
 
+def test_show_predicts_for_the_first_points_alone_unless_told_not_to(run):
+    options = ["styblinski-tang", "--lr", 0.01, "--batch-size", 8]
+    text = succeed(run("show", *options))
+    assert text.count("leaving") == 3
+    assert "6 more critical points, --all" in text
+    assert succeed(run("show", *options, "--all")).count("leaving") == 9
+    assert "3 more critical points" in succeed(run("show", "styblinski-tang")), "six without a prediction"
+
+
 def test_show_tells_a_kink(run):
     assert "curvature is -4 on one side of the point and -0.25" in succeed(run("show", "two-slope-well"))
 

@@ -188,14 +188,48 @@ def test_heavy_ball():
     assert found.mean_exit_step == pytest.approx(mean, rel=1e-9)
 
 
-@pytest.mark.parametrize("oracle", [GaussianNoise(4), MiniBatch(4, replacement=True)], ids=["Gaussian", "batches"])
-def test_in_one_dimension_the_exit_from_a_well_is_that_of_the_exact_chain(oracle):
-    landscape = DoubleWell.rademacher(2.0, n=100)
+@pytest.mark.parametrize("start", [1e-3, 1e-4, 3e-5, 1e-6])
+def test_heavy_ball_takes_up_a_share_of_a_start_at_rest(start):
+    """Batch descent with momentum, step by step."""
+    lr, momentum = 0.05, 0.9
+    landscape = QuadraticSaddle.additive([-1.0, 1.0], 0.1, n=100)
+    found = at(landscape, FullBatch(), HeavyBall(lr, momentum), radius=1.0, start=torch.tensor([start, 0.0]))
+    x, velocity, step = start, 0.0, 0
+    while abs(x) < 1:
+        velocity = momentum * velocity + lr * x
+        x, step = x + velocity, step + 1
+    assert found.mean_exit_step == step
+
+
+def test_a_spread_start_widens_the_kick_by_its_share():
+    """As much as noise whose kick is as wide."""
+    lr, momentum, std = 0.05, 0.9, 1e-3
+    landscape = QuadraticSaddle.additive([-1.0, 1.0], 0.0, n=100)
+    found = at(landscape, FullBatch(), HeavyBall(lr, momentum), radius=1.0, start_std=std)
+    kick = std * theory.start_projection(lr, -1.0, momentum=momentum)
+    growth = theory.growth_factor(lr, -1.0, momentum=momentum)
+    mean = (math.log(1 / kick) + (np.euler_gamma + math.log(2)) / 2) / math.log(growth) + 0.5
+    assert found.mean_exit_step == pytest.approx(mean, rel=1e-9)
+
+
+@pytest.mark.parametrize("true", [False, True], ids=["Gaussian", "batches"])
+def test_in_one_dimension_the_exit_from_a_well_is_that_of_the_exact_chain(true):
+    lr, noise, batch_size, ends = 0.1, 3.0, 4, (-1.8, -0.2)
+    landscape = DoubleWell.rademacher(noise, n=100)
     minimum = next(i for i, point in enumerate(landscape.critical_points()) if point.kind == "minimum")
-    found = at(landscape, oracle, GradientDescent(0.1), minimum, radius=0.8)
+    oracle = (MiniBatch if true else GaussianNoise)(batch_size, replacement=True)
+    found = at(landscape, oracle, GradientDescent(lr), minimum, radius=0.8)
     assert found.law == "exact chain in one dimension"
-    assert found.mean_exit_step > 1
-    assert found.exit_step_std > 0
+    if true:  # two distinct samples are the hundred
+        tilts = np.array([noise, -noise])
+        chain = theory.BatchChain(lambda x: (x**3 - x)[:, None] + tilts, lr, batch_size, *ends, replacement=True)
+    else:
+        chain = theory.GaussianChain(lambda x: x - lr * (x**3 - x), lr * noise / math.sqrt(batch_size), *ends)
+    law = chain.exit_law(-1.0, *ends)
+    digits = 2e-3 if true else 1e-9
+    assert found.mean_exit_step == pytest.approx(law.mean, rel=digits)
+    assert found.exit_step_std == pytest.approx(law.std, rel=digits)
+    assert abs(law.std / law.mean - 1) > 5 * digits, "or the one could stand for the other"
 
 
 def test_a_shell_that_no_batch_crosses():
