@@ -68,6 +68,7 @@ class _Block:
         self.wanted = run.wanted(number)
         self.final = run.starts(number, self.generator)
         self.state = run.optimizer.init(self.final)
+        self.carried = run.oracle.begin(run.landscape, run.block, self.generator)
         self.rows = torch.arange(run.block, device=device)
         self.live: Tensor | None = None
         self.exit_step = torch.full((run.block,), run.steps, dtype=torch.int64, device=device)
@@ -142,10 +143,8 @@ class _Block:
         run, x = self.run, self.state.x
         thinned = run.common and len(x) < run.block
         chains, x = (run.block, self.final) if thinned else (len(x), x)
-        draws = (
-            run.oracle.draw(run.landscape, ahead, chains, self.generator),
-            run.optimizer.draw(x, ahead, self.generator),
-        )
+        seen, self.carried = run.oracle.draw_on(self.carried, run.landscape, ahead, chains, self.generator)
+        draws = (seen, run.optimizer.draw(x, ahead, self.generator))
         return tuple(d if d is None or not thinned else d[:, self.rows] for d in draws)
 
     def _depart(self, index: Tensor, x: Tensor, step: Tensor, lost: Tensor, among: Tensor) -> None:
@@ -224,6 +223,9 @@ class _Block:
         elif size:
             order = torch.cat([index, index[:1].expand(size - len(index))])
             self.state = type(self.state)(*(leaf[order] for leaf in self.state))
+            if self.carried is not None and not self.run.common:
+                # With common random numbers every chain of the block goes on drawing, whether it is still there or not.
+                self.carried = self.carried[order]
             self.rows = self.rows[order]
             self.live = None if size == len(index) else torch.arange(size, device=order.device) < len(index)
 

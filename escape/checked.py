@@ -63,6 +63,7 @@ def checked_run(
     forget_if_changed(landscape)
     _check_samples(landscape)
     oracle.check(landscape)
+    optimizer.check(landscape, oracle)
     if callable(getattr(optimizer, "lr", None)):
         for t in range(steps):
             _check_scheduled(float(optimizer.lr(t)), t)

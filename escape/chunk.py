@@ -154,9 +154,12 @@ def _carefully(moves: Moves, state, live: Tensor | None, draws, span: tuple[int,
 
 def _step(moves: Moves, state, draws: Tensor | None, kicks: Tensor | None, first: int, i: int):
     """One step of all chains: pure."""
-    landscape = moves.landscape
-    gradient = moves.oracle.gradient(landscape, state.x, None if draws is None else draws[i])
-    new = moves.optimizer.step(state, gradient, None if kicks is None else kicks[i], first + i)
+    landscape, draw = moves.landscape, None if draws is None else draws[i]
+
+    def see(x: Tensor) -> Tensor:
+        return moves.oracle.gradient(landscape, x, draw)
+
+    new = moves.optimizer.move(state, see, None if kicks is None else kicks[i], first + i)
     return new._replace(x=landscape.retract(new.x))
 
 

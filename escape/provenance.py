@@ -73,8 +73,10 @@ def sampling_mode(oracle) -> str:
 def source() -> str:
     """Digest of the package's source that results depend on, so that an edit of it is not answered from a store."""
     folder = Path(__file__).parent
-    names = ("run", "block", "chunk", "draws", "streams", "oracles", "optimizers", "observables", "starts", "simulate")
-    files = [folder / f"{name}.py" for name in names] + sorted((folder / "landscapes").glob("*.py"))
+    names = ("run", "block", "chunk", "draws", "streams", "observables", "starts", "simulate")
+    files = [folder / f"{name}.py" for name in names]
+    for package in ("landscapes", "optimizers", "oracles"):
+        files += sorted((folder / package).glob("*.py"))
     return digest([file.read_text() for file in files])
 
 

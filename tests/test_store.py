@@ -427,6 +427,6 @@ def test_the_spec_is_made_of_json():
     )
     spec = spec_of(checked, need_key=True)
     assert json.loads(json.dumps(spec)) == spec
-    assert spec["oracle"] == {"type": "escape.oracles.MiniBatch", "batch_size": 4, "replacement": False}
+    assert spec["oracle"] == {"type": "escape.oracles.batches.MiniBatch", "batch_size": 4, "replacement": False}
     assert spec["optimizer"]["lr"] == 0.1
     assert spec["until"]["threshold"] == 1.0
