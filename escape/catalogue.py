@@ -35,7 +35,7 @@ def make_landscape(name: str, options: Iterable[str] = ()) -> Landscape:
         if given:
             raise ValueError(f"{name} is a landscape already made: it takes no options, got {given[0]!r}")
         return _checked(name, maker)
-    return _checked(name, maker(**_read_options(name, maker, given)))
+    return _checked(name, maker(**read_options(name, maker, given)))
 
 
 def maker_of(name: str) -> Callable[..., Landscape] | Landscape:
@@ -91,7 +91,14 @@ def option_text(value: object) -> str:
     return str(value)
 
 
-def _read_options(name: str, maker: Callable, given: list[str]) -> dict:
+def read_options(name: str, maker: Callable, given: list[str], needed: bool = True) -> dict:
+    """Read options of a maker, each ``key=value``, by the types of its defaults.
+
+    Raises
+    ------
+    ValueError
+        For an option that it does not have, a value of another type, and, if `needed`, one that is missing.
+    """
     defaults, read = defaults_of(maker), {}
     for text in given:
         key, equals, value = text.partition("=")
@@ -103,7 +110,7 @@ def _read_options(name: str, maker: Callable, given: list[str]) -> dict:
             raise ValueError(f"{name} has no option {key!r}{close(key, defaults)}; {allowed}")
         read[key] = _read_value(f"option {key} of {name}", value.strip(), defaults[key])
     missing = [key for key, value in defaults.items() if value is inspect.Parameter.empty and key not in read]
-    if missing:
+    if missing and needed:
         raise ValueError(f"{name} needs a value for {', '.join(missing)}: --set {missing[0]}=…")
     return read
 

@@ -14,11 +14,12 @@ import xarray as xr
 from escape import report, store
 from escape.catalogue import file_of, resolved
 from escape.checking_cli import check
+from escape.choices import OPTIMIZERS, ORACLES, SCHEDULES, names
 from escape.description import described, setting_of
 from escape.execute import WorkerLost
 from escape.executors import KINDS, opened
 from escape.provenance import spec_of
-from escape.recipe import DTYPES, OPTIMIZERS, ORACLES, Parts, Recipe, RecipeJob, find_point, load_landscape
+from escape.recipe import DTYPES, Parts, Recipe, RecipeJob, find_point, load_landscape
 from escape.results import merge as merge_shards
 from escape.run import CENSORED, DIVERGED, EXITED, Run
 from escape.simulate import replay as replay_chain
@@ -106,6 +107,10 @@ def landscapes():
 main.add_command(check)
 _set = click.option("options", "--set", "-s", multiple=True, metavar="KEY=VALUE", help="Option of the landscape.")
 _REPLACEMENT = "Draw batches with replacement."
+_CHOICE = "NAME[,KEY=VALUE…]"
+_ORACLE = f"One of {names(ORACLES)}; with at=point, the noise of the critical point."
+_OPTIMIZER = f"One of {names(OPTIMIZERS)}."
+_SCHEDULE = f"Of the learning rate, from --lr on: one of {names(SCHEDULES)}; constant if omitted."
 
 
 @main.command()
@@ -115,8 +120,9 @@ _REPLACEMENT = "Draw batches with replacement."
 @click.option("--lr", type=float, help="Adds the growth factor a and the growth rate 2 ln a of the mean square.")
 @click.option("--batch-size", type=int, help="Adds the effective kick s and the prediction; needs --lr.")
 @click.option("--replacement", is_flag=True, help=_REPLACEMENT)
-@click.option("--oracle", type=click.Choice(list(ORACLES)), default="minibatch", show_default=True)
-@click.option("--momentum", type=float, help="Of heavy ball; gradient descent if omitted.")
+@click.option("--oracle", metavar=_CHOICE, default="minibatch", show_default=True, help=_ORACLE)
+@click.option("--optimizer", metavar=_CHOICE, help=f"{_OPTIMIZER} gd, or with --momentum heavy-ball, if omitted.")
+@click.option("--momentum", type=float, help="Of an optimizer that has one.")
 @click.option("--radius", type=float, help="Adds the exit step at this distance.")
 @click.option("every", "--all", is_flag=True, help="All points, directions and eigenvalues.")
 def show(name, options, point, every, lr, **given):
@@ -127,8 +133,6 @@ def show(name, options, point, every, lr, **given):
     """
     setting = setting_of(name, lr, **given)
     landscape = load_landscape(name, options)
-    if setting.oracle is not None:
-        setting.oracle.check(landscape)
     points = list(enumerate(landscape.critical_points()))
     if point is not None:
         wanted = find_point(tuple(p for _, p in points), point)
@@ -139,12 +143,14 @@ def show(name, options, point, every, lr, **given):
 @main.command()
 @click.argument("name")
 @_set
-@click.option("--oracle", type=click.Choice(list(ORACLES)), default="minibatch", show_default=True)
+@click.option("--oracle", metavar=_CHOICE, default="minibatch", show_default=True, help=_ORACLE)
 @click.option("--batch-size", type=int, help="32 if omitted.")
 @click.option("--replacement", is_flag=True, help=_REPLACEMENT)
-@click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="gd", show_default=True)
+@click.option("--optimizer", metavar=_CHOICE, default="gd", show_default=True, help=_OPTIMIZER)
 @click.option("--lr", type=float, default=0.05, show_default=True, help="Learning rate.")
-@click.option("--momentum", type=float, help="Of heavy-ball; 0.9 if omitted.")
+@click.option("--momentum", type=float, help="0.9 if omitted, of an optimizer that has one.")
+@click.option("--schedule", metavar=_CHOICE, help=_SCHEDULE)
+@click.option("--warm-up", type=click.IntRange(0), default=0, help="Steps of a linear warm-up of the learning rate.")
 @click.option("--steps", type=int, default=1000, show_default=True)
 @click.option("--chains", type=int, default=1000, show_default=True)
 @click.option("--start", metavar="POINT", help="Critical point, by name or number; the first saddle if omitted.")

@@ -4,6 +4,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from escape import theory
 from escape.forecast import kink, noise_std, rate_and_momentum
@@ -26,11 +27,20 @@ _WHOLE_SPECTRUM, _PREDICTED, _WIDTH = 8, 3, 98
 
 @dataclass(frozen=True)
 class Setting:
-    """What a landscape is described for: an optimizer or none, an oracle or none, an exit radius or none."""
+    """What a landscape is described for: a run's recipe or none, whether noise is asked for, an exit radius or none."""
 
-    optimizer: Optimizer | None = None
-    oracle: Oracle | None = None
+    recipe: Recipe | None = None
+    noisy: bool = False
     radius: float | None = None
+
+    @cached_property
+    def optimizer(self) -> Optimizer | None:
+        """Make the optimizer, if there is one."""
+        return None if self.recipe is None else self.recipe.make_optimizer()
+
+    def oracle(self, point: CriticalPoint | None) -> Oracle | None:
+        """Make the oracle for a point, if there is one."""
+        return self.recipe.make_oracle(point) if self.noisy else None
 
 
 def setting_of(
@@ -39,6 +49,7 @@ def setting_of(
     batch_size: int | None,
     replacement: bool,
     oracle: str,
+    optimizer: str | None,
     momentum: float | None,
     radius: float | None,
 ) -> Setting:
@@ -49,18 +60,20 @@ def setting_of(
     ValueError
         For an option that needs another one, and numbers out of range.
     """
+    others = (batch_size, optimizer, momentum, radius)
     if lr is None:
-        if batch_size is not None or replacement or momentum is not None or radius is not None or oracle != "minibatch":
-            raise ValueError("--batch-size, --replacement, --oracle, --momentum and --radius need --lr")
+        if any(value is not None for value in others) or replacement or oracle != "minibatch":
+            names = "--batch-size, --replacement, --oracle, --optimizer, --momentum and --radius"
+            raise ValueError(f"{names} need --lr")
         return Setting()
-    kind = "gd" if momentum is None else "heavy-ball"
+    kind = optimizer or ("gd" if momentum is None else "heavy-ball")
     recipe = Recipe(name, [], oracle, batch_size, replacement, kind, lr, momentum, radius=radius)
-    optimizer = recipe.make_optimizer()
-    if oracle != "full" and batch_size is None:
-        if replacement or momentum is not None or radius is not None:
+    recipe.make_optimizer()
+    if oracle == "minibatch" and batch_size is None:
+        if replacement or momentum is not None or radius is not None or optimizer is not None:
             raise ValueError("a prediction needs --batch-size, or --oracle full")
-        return Setting(optimizer)
-    return Setting(optimizer, recipe.make_oracle(), radius)
+        return Setting(recipe)
+    return Setting(recipe, True, radius)
 
 
 def described(
@@ -78,11 +91,13 @@ def described(
     dtype = str(landscape.samples.dtype).removeprefix("torch.")
     size = "not declared" if landscape.dimension is None else landscape.dimension
     lines = [f"{name}: n = {landscape.n} samples, dimension d = {size}, {dtype}"]
-    if setting.oracle is not None:
-        lines.append(f"{oracle_text(setting.oracle, landscape)}, {optimizer_text(setting.optimizer)}")
+    if setting.noisy:
+        oracle = setting.oracle(points[0][1] if points else None)
+        oracle.check(landscape)
+        lines.append(f"{oracle_text(oracle, landscape)}; {optimizer_text(setting.optimizer)}")
     if not points:
         return [*lines, "It declares no critical points: start a run with --start-at x1,x2,…"]
-    shown = points if every else points[: FEW if setting.oracle is None else _PREDICTED]
+    shown = points if every else points[: _PREDICTED if setting.noisy else FEW]
     for number, point in shown:
         lines += ["", *_point(landscape, number, point, every, setting)]
     if len(points) > len(shown):
@@ -101,8 +116,8 @@ def _point(landscape: Landscape, number: int, point: CriticalPoint, every: bool,
         lines += table(_directions(landscape, point, trace, shown, setting), "    ")
     if shown < point.index:
         lines.append(f"    … {point.index - shown} more escape directions, --all")
-    if setting.oracle is not None:
-        found = predict(landscape, setting.oracle, setting.optimizer, point, radius=setting.radius)
+    if setting.noisy:
+        found = predict(landscape, setting.oracle(point), setting.optimizer, point, radius=setting.radius)
         return lines + prediction_lines(found, setting.radius, "    ")
     broken = kink(landscape, point, 0) if point.index else ""
     return [*lines, f"    caveat: {broken}"] if broken else lines
@@ -114,15 +129,16 @@ def _directions(landscape, point: CriticalPoint, trace: float, shown: int, setti
     growth = "a" if not momentum else "z+"
     rows = [["", "curvature", "v'Cv", "noise std", "d v'Cv/tr C"]]
     rows[0] += [] if lr is None else [growth, f"2 ln {growth}"]
-    rows[0] += [] if setting.oracle is None else ["s"]
+    oracle = setting.oracle(point)
+    rows[0] += [] if oracle is None else ["s"]
     for j, variance in enumerate(landscape.noise_along(point.location, point.unstable[:, :shown]).tolist()):
         curvature = float(point.eigenvalues[j])
         row = [curvature, variance, math.sqrt(variance), len(point.location) * variance / trace if trace else math.nan]
         if lr is not None:
             a = theory.growth_factor(lr, curvature, momentum=momentum)
             row += [a, 2 * math.log(a)]
-        if setting.oracle is not None:
-            noise = noise_std(landscape, setting.oracle, point.location, point.directions[:, j])
+        if oracle is not None:
+            noise = noise_std(landscape, oracle, point.location, point.directions[:, j])
             row.append(theory.kick_std(lr, curvature, noise, momentum=momentum))
         rows.append([f"escape {j + 1}", *("-" if math.isnan(x) else f"{x:.4g}" for x in map(float, row))])
     return rows

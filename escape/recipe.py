@@ -13,17 +13,16 @@ from torch import Tensor
 from escape.block import run_block
 from escape.catalogue import close, make_landscape
 from escape.checked import checked_run
+from escape.choices import make_optimizer, make_oracle
 from escape.landscapes import CriticalPoint, Landscape
 from escape.observables import Above, Exit, Loss, Observable, Projection, SquaredDistance, SquaredProjection
-from escape.optimizers import GradientDescent, HeavyBall, Optimizer
-from escape.oracles import FullBatch, GaussianNoise, IsotropicNoise, MiniBatch, Oracle
+from escape.optimizers import Optimizer
+from escape.oracles import Oracle
 from escape.provenance import spec_of
 from escape.run import BlockResult, Run
 from escape.spec import digest
 from escape.starts import NormalStart
 
-ORACLES = {"full": FullBatch, "minibatch": MiniBatch, "gaussian": GaussianNoise, "isotropic": IsotropicNoise}
-OPTIMIZERS = ("gd", "heavy-ball")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -57,9 +56,9 @@ class Recipe:
     options : list of str
         Its options, each ``key=value``.
     oracle, batch_size, replacement
-        A name in `ORACLES`; batch size and sampling mode, for those that have one.
-    optimizer, lr, momentum
-        A name in `OPTIMIZERS`; learning rate; momentum of the heavy ball.
+        As in `escape.choices.make_oracle`.
+    optimizer, lr, momentum, schedule, warm_up
+        As in `escape.choices.make_optimizer`.
     start : str or None
         Critical point to start from and to measure from, by name or number; the first with an escape direction if None.
     start_at : list of float or None
@@ -82,6 +81,8 @@ class Recipe:
     optimizer: str = "gd"
     lr: float = 0.05
     momentum: float | None = None
+    schedule: str | None = None
+    warm_up: int = 0
     start: str | None = None
     start_at: list[float] | None = None
     offset: float = 0.0
@@ -107,11 +108,12 @@ class Recipe:
         ValueError, TypeError
             One line on the first part that cannot be made.
         """
-        oracle, optimizer = self.make_oracle(), self.make_optimizer()
+        optimizer = self.make_optimizer()
         landscape = load_landscape(self.landscape, self.options, self.dtype, self.device)
         points = landscape.critical_points()
         point = find_point(points, self.start) if points or self.start is not None else None
         direction = None if point is None else point.directions[:, 0]
+        oracle = self.make_oracle(point)
         centre = self._centre(landscape, point, direction)
         return Parts(
             landscape, oracle, optimizer, self._start(centre, direction), _observe(landscape, point, centre),
@@ -153,21 +155,14 @@ class Recipe:
             raise ValueError(f"{source} was written by another version of escape: {unknown[0]!r} is not known here")
         return cls(**held)
 
-    def make_oracle(self) -> Oracle:
-        """Make the oracle; ValueError for a batch size that is none, or one given to the full batch."""
-        if self.oracle == "full":
-            if self.batch_size is not None or self.replacement:
-                raise ValueError("a full batch takes no batch size and no replacement; leave them out")
-            return FullBatch()
-        return ORACLES[self.oracle](32 if self.batch_size is None else self.batch_size, self.replacement)
+    def make_oracle(self, point: CriticalPoint | None = None) -> Oracle:
+        """Make the oracle, for a run from a critical point."""
+        location = None if point is None else point.location
+        return make_oracle(self.oracle, self.batch_size, self.replacement, location)
 
     def make_optimizer(self) -> Optimizer:
-        """Make the optimizer; ValueError for numbers out of range, or momentum where there is none."""
-        if self.optimizer == "heavy-ball":
-            return HeavyBall(self.lr, 0.9 if self.momentum is None else self.momentum)
-        if self.momentum is not None:
-            raise ValueError("gradient descent takes no momentum; choose the optimizer heavy-ball")
-        return GradientDescent(self.lr)
+        """Make the optimizer."""
+        return make_optimizer(self.optimizer, self.lr, self.momentum, self.schedule, self.warm_up)
 
     def _centre(self, landscape: Landscape, point: CriticalPoint | None, direction: Tensor | None) -> Tensor:
         if not math.isfinite(self.offset):

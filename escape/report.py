@@ -16,7 +16,7 @@ from escape.linear_part import linear_rates
 from escape.oracles import FullBatch
 from escape.recipe import Parts, Recipe
 from escape.run import DIVERGED
-from escape.tables import kind_text, oracle_text, table
+from escape.tables import kind_text, optimizer_text, oracle_text, table
 
 
 def named_landscapes() -> list[str]:
@@ -37,13 +37,12 @@ def outcome(recipe: Recipe, parts: Parts, data: xr.Dataset) -> list[str]:
     where = "coordinates given" if recipe.start_at is not None else f"{point.name} ({kind_text(point)})"
     shift = f", offset {recipe.offset:g}" if recipe.offset else ""
     shift += f", normal of std {recipe.start_std:g}" if recipe.start_std else ""
-    momentum = f", momentum {parts.optimizer.momentum:g}" if recipe.optimizer == "heavy-ball" else ""
     part = "shard" in data.attrs
     count = dict(zip(("censored", "exited", "diverged"), np.bincount(data.status, minlength=3), strict=True))
     rows = [
         ("landscape", f"{recipe.landscape}, n = {landscape.n}, {data.attrs['dtype']} on {data.attrs['device']}"),
         ("oracle", oracle_text(parts.oracle, landscape)),
-        ("optimizer", f"{recipe.optimizer}, lr {recipe.lr:g}{momentum}"),
+        ("optimizer", optimizer_text(parts.optimizer)),
         ("run", f"{recipe.chains} chains, {recipe.steps} steps, seed {recipe.seed}"),
         ("start", where + shift),
         ("exit", _exit_text(recipe, point)),
@@ -82,9 +81,12 @@ def _exits(recipe: Recipe, parts: Parts, data: xr.Dataset) -> tuple[list, list[s
         memoryless = estimate.exponential_mean_exit_step(data)
         rows.append(_estimate_row("  estimate, exits without memory", memoryless))
         caveats += [] if memoryless.reliable else [f"exits without memory: {memoryless.reason}"]
-    predicted = forecast(
-        parts.landscape, parts.oracle, parts.optimizer, parts.point, parts.centre, recipe.start_std, recipe.radius
-    )
+    try:
+        predicted = forecast(
+            parts.landscape, parts.oracle, parts.optimizer, parts.point, parts.centre, recipe.start_std, recipe.radius
+        )
+    except ValueError as error:  # an oracle or an optimizer that theory does not cover
+        return rows, [*caveats, f"no prediction: {error}"]
     if predicted.mean_exit_step is not None:
         rows.append([f"  theory: {predicted.law}", f"{predicted.mean_exit_step:.5g}", ""])
     return rows, [*caveats, *predicted.caveats]
@@ -101,8 +103,11 @@ def _growth(recipe: Recipe, parts: Parts, data: xr.Dataset) -> tuple[list, list[
     with np.errstate(over="ignore", invalid="ignore"):
         found = estimate.growth_rate(data.projection.values, data.step.values)
     rows = [["growth rate of the mean square", "per step", "95% interval"], _estimate_row("  estimate", found)]
-    lr, momentum = rate_and_momentum(parts.optimizer)
-    rates = linear_rates(parts.landscape, parts.oracle, lr, momentum, point)
+    try:
+        lr, momentum = rate_and_momentum(parts.optimizer)
+        rates = linear_rates(parts.landscape, parts.oracle, lr, momentum, point)
+    except ValueError as error:
+        return rows, [*([] if found.reliable else [found.reason]), f"no prediction: {error}"]
     rate = theory.growth_rate(lr, float(point.eigenvalues[0]), momentum=momentum)
     rows.append([f"  theory: 2 ln {'z+' if momentum else 'a'}", f"{rate:.5g}", ""])
     caveats = [*([] if found.reliable else [found.reason]), *rates.caveats]

@@ -1,13 +1,14 @@
 """Words and tables that all reports share."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-from escape.forecast import rate_and_momentum
+from escape.choices import OPTIMIZERS, SCHEDULES
 from escape.landscapes import CriticalPoint, Landscape
 from escape.optimizers import Optimizer
-from escape.oracles import FullBatch
+from escape.oracles import Oracle
 
 FEW = 6  # coordinates, critical points and escape directions shown unless all are asked for
 
@@ -32,17 +33,50 @@ def kind_text(point: CriticalPoint) -> str:
     return f"{point.kind}, index {point.index}{noise}"
 
 
-def oracle_text(oracle, landscape: Landscape) -> str:
+_LAWS = {
+    "FullBatch": "full batch",
+    "MiniBatch": "mini-batch",
+    "Reshuffled": "reshuffled epochs",
+    "GaussianNoise": "Gaussian noise",
+    "DiagonalNoise": "Gaussian noise, diagonal of the covariance",
+    "LeadingNoise": "Gaussian noise, leading eigenvector of the covariance",
+    "IsotropicNoise": "isotropic noise",
+    "HessianNoise": "Gaussian noise shaped like the Hessian",
+    "StableNoise": "stable noise",
+}
+
+
+def oracle_text(oracle: Oracle, landscape: Landscape) -> str:
     """Name an oracle with its batch size and its factor kappa."""
-    if isinstance(oracle, FullBatch):
-        return "full batch"
-    mode = "with" if oracle.replacement else "without"
-    law = {"MiniBatch": "mini-batch", "GaussianNoise": "Gaussian noise", "IsotropicNoise": "isotropic noise"}
-    kappa = oracle.covariance_factor(landscape)
-    return f"{law[type(oracle).__name__]}, batch size {oracle.batch_size} {mode} replacement, kappa {kappa:.4g}"
+    kind = type(oracle).__name__
+    parts = [_LAWS.get(kind, kind)]
+    parts += [f"{key} {getattr(oracle, key):g}" for key in ("alpha", "scale") if getattr(oracle, key, None) is not None]
+    if getattr(oracle, "batch_size", None) is not None:
+        mode = ""
+        if hasattr(oracle, "replacement"):
+            mode = f" with{'' if oracle.replacement else 'out'} replacement"
+            mode += f", kappa {oracle.covariance_factor(landscape):.4g}"
+        parts.append(f"batch size {oracle.batch_size}{mode}")
+    return ", ".join(parts)
 
 
 def optimizer_text(optimizer: Optimizer) -> str:
-    """Write the numbers of an optimizer."""
-    lr, momentum = rate_and_momentum(optimizer)
-    return f"lr {lr:g}" + (f", momentum {momentum:g}" if momentum else "")
+    """Write the name and the numbers of an optimizer."""
+    kind = type(optimizer)
+    name = next((name for name, known in OPTIMIZERS.items() if known is kind), kind.__name__)
+    return ", ".join([name, *(f"{key} {_number(value)}" for key, value in _values(optimizer))])
+
+
+def _values(thing: object) -> list[tuple[str, object]]:
+    if not dataclasses.is_dataclass(thing):
+        return []
+    return [(field.name, getattr(thing, field.name)) for field in dataclasses.fields(thing)]
+
+
+def _number(value: object) -> str:
+    """Write a number, or a schedule with its own numbers."""
+    if isinstance(value, int | float):
+        return f"{value:g}"
+    inner = ", ".join(f"{key} {_number(part)}" for key, part in _values(value))
+    name = next((name for name, known in SCHEDULES.items() if known is type(value)), None)
+    return f"{name or getattr(value, '__name__', type(value).__name__)}({inner})"
