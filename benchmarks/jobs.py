@@ -3,9 +3,9 @@
 import dataclasses
 from dataclasses import dataclass
 
-from benchmarks.problems import Affine, Linear, Passage
+from benchmarks.problems import Affine, Linear, Network, Passage
 
-Problem = Affine | Linear | Passage
+Problem = Affine | Linear | Network | Passage
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,13 @@ def _affine(d: int, b: int, jax: float, numba: float, says: str, cuda: tuple[str
     return Job(says, Affine(d, b), names, targets, cuda)
 
 
+def _network(width: int, at_least: float) -> Job:
+    says = f"Digits network, {width} tanh units (d = {71 * width}), batches of 32, 1,000 chains"
+    targets = (Target(("torch-training",), at_least),)
+    names = ("escape", "torch-training")
+    return Job(says, Network(width), names, targets, names)
+
+
 _SOLVERS = ("jax", "jax-tuned", "jax-best", "diffrax", "torchsde", "blackjax")
 _LINEAR = ("escape", "torch-batched", "jax", "jax-tuned", "jax-best", "numba", "numba-vector")
 _AUTOGRAD = ("escape", "escape-autograd")
@@ -79,6 +86,9 @@ JOBS = {
         "A plain landscape, one tanh unit, d = 10, batches of 32: gradient in closed form or by autograd",
         Linear("neuron", d=10), _AUTOGRAD, (Target(("escape",), 1 / 3, of="escape-autograd"),),
     ),
+    "network-4": _network(4, 20),
+    "network-16": _network(16, 10),
+    "network-64": _network(64, 5),
     "first-passage": Job(
         "First passage, d = 10, batches of 32, exit steps spread over two decades; rates count needed steps only",
         Passage(), ("escape", "torch-batched", "numba", "numba-vector"),
@@ -97,4 +107,4 @@ def problem_of(job: str, quick: bool) -> Problem:
         return problem
     if isinstance(problem, Passage):
         return dataclasses.replace(problem, chains=512, unstable=10 * problem.unstable)
-    return dataclasses.replace(problem, chains=512, check_steps=5)
+    return dataclasses.replace(problem, chains=256 if isinstance(problem, Network) else 512, check_steps=5)

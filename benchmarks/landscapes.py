@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from benchmarks.problems import Affine, Linear, Passage
-from escape import Landscape, QuadraticSaddle
+from benchmarks.problems import Affine, Linear, Network, Passage
+from escape import Landscape, ModuleLandscape, QuadraticSaddle
 from escape.landscapes.generalized_linear import GeneralizedLinear
 
 
@@ -101,7 +101,19 @@ class Tilted(TiltedByAutograd):
         return self.curvatures * x + sample
 
 
-def landscape_of(problem: Affine | Linear | Passage, dtype: torch.dtype, device: str, own: bool, closed: bool):
+def network_of(problem: Network) -> nn.Module:
+    """Make the module of a network, at its start."""
+    pixels = problem.data[0].shape[1]
+    module = nn.Sequential(
+        nn.Linear(pixels, problem.width, bias=False), nn.Tanh(), nn.Linear(problem.width, 10, bias=False)
+    )
+    torch.nn.utils.vector_to_parameters(torch.as_tensor(problem.start, dtype=torch.float32), module.parameters())
+    return module
+
+
+def landscape_of(
+    problem: Affine | Linear | Network | Passage, dtype: torch.dtype, device: str, own: bool, closed: bool
+):
     """Make the landscape of a problem.
 
     Parameters
@@ -111,6 +123,9 @@ def landscape_of(problem: Affine | Linear | Passage, dtype: torch.dtype, device:
     closed : bool
         Whether the gradient is given in closed form; phase retrieval and logistic regression always give it.
     """
+    if isinstance(problem, Network):
+        inputs, targets = (torch.as_tensor(part) for part in problem.data)
+        return ModuleLandscape(network_of(problem), F.cross_entropy, inputs.to(dtype), targets).to(device)
     samples = torch.as_tensor(problem.samples, dtype=dtype)
     if isinstance(problem, Linear):
         match problem.kind:

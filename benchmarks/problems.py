@@ -233,3 +233,79 @@ class Passage:
     @staticmethod
     def _statistics(exits: np.ndarray) -> np.ndarray:
         return np.c_[exits, np.log1p(exits), exits**2]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Mini-batch SGD on a network of one hidden layer of tanh units without biases: digits, ten classes, cross-entropy.
+
+    Parameters are W (width, pixels), then V (10, width), flat.
+    """
+
+    width: int
+    b: int = 32
+    chains: int = 1000
+    lr: float = 0.1
+    check_steps: int = 20
+    most_steps: int = 100_000
+
+    @cached_property
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels (n, 61), standardised and without those that never change, and classes (n,)."""
+        from sklearn.datasets import load_digits
+
+        held = load_digits()
+        centred = held.data - held.data.mean(0)
+        spread = centred.std(0)
+        return centred[:, spread > 0] / spread[spread > 0], held.target
+
+    @cached_property
+    def start(self) -> np.ndarray:
+        """x_0 (d,), normal: every layer's outputs are of the size of its inputs."""
+        random, pixels = np.random.default_rng(0), self.data[0].shape[1]
+        first = random.standard_normal((self.width, pixels)) / pixels**0.5
+        last = random.standard_normal((10, self.width)) / self.width**0.5
+        return np.concatenate([first.ravel(), last.ravel()])
+
+    def verdict(self, final: np.ndarray, steps: int, replacement: bool) -> Verdict:
+        """Judge positions by loss, lengths of both layers and five coordinates beside an independent simulation."""
+        reference = self._statistics(self._simulated(steps, chains=600))
+        values = self._statistics(np.asarray(final[:2000], dtype=np.float64))
+        return _verdict(values, reference.mean(0), reference.std(0, ddof=1) / len(reference) ** 0.5)
+
+    def chain_steps(self, result: np.ndarray, steps: int) -> int:
+        """Steps of single chains that a run made."""
+        return steps * len(result)
+
+    def _layers(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        cut = self.width * self.data[0].shape[1]
+        return x[:, :cut].reshape(len(x), self.width, -1), x[:, cut:].reshape(len(x), 10, self.width)
+
+    def _simulated(self, steps: int, chains: int) -> np.ndarray:
+        """Chains in double precision, with the gradient in closed form."""
+        random, (pixels, classes) = np.random.default_rng(1), self.data
+        x = np.tile(self.start, (chains, 1))
+        for _ in range(steps):
+            index = random.integers(0, len(pixels), (chains, self.b))
+            first, last = self._layers(x)
+            inputs = pixels[index]
+            hidden = np.tanh(inputs @ first.transpose(0, 2, 1))
+            outputs = hidden @ last.transpose(0, 2, 1)
+            shares = np.exp(outputs - outputs.max(2, keepdims=True))
+            shares /= shares.sum(2, keepdims=True)
+            shares -= np.eye(10)[classes[index]]
+            back = (shares @ last) * (1 - hidden**2)
+            slopes = back.transpose(0, 2, 1) @ inputs, shares.transpose(0, 2, 1) @ hidden
+            x = x - self.lr / self.b * np.concatenate([slope.reshape(chains, -1) for slope in slopes], axis=1)
+        return x
+
+    def _statistics(self, x: np.ndarray) -> np.ndarray:
+        first, last = self._layers(x)
+        pixels, classes = self.data
+        losses = []
+        for w, v in zip(first, last, strict=True):
+            outputs = np.tanh(pixels @ w.T) @ v.T
+            top = outputs.max(1)
+            logs = top + np.log(np.exp(outputs - top[:, None]).sum(1))
+            losses.append((logs - outputs[np.arange(len(classes)), classes]).mean())
+        return np.c_[losses, (first**2).sum((1, 2)), (last**2).sum((1, 2)), x[:, :3], x[:, -2:]]

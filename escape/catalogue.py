@@ -8,9 +8,8 @@ import types
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import torch
-
 from escape.landscapes import Landscape
+from escape.mapped import not_finite
 from escape.named import NAMED
 
 
@@ -193,11 +192,10 @@ def _checked(name: str, landscape: object) -> Landscape:
     """Return the landscape, made of numbers: spectra of anything else fail in ways hard to read."""
     if not isinstance(landscape, Landscape):
         raise TypeError(f"{name} must give a Landscape, got {type(landscape).__name__}")
-    bad = (~torch.isfinite(landscape.samples)).reshape(len(landscape.samples), -1).any(1).nonzero()[:, 0]
-    if len(bad):
+    bad, first = not_finite(landscape.samples)
+    if bad:
         n = landscape.n
         raise ValueError(
-            f"{name}: samples hold non-finite numbers in {len(bad)} of {n} rows, first in row {int(bad[0])}; "
-            "clean or drop them"
+            f"{name}: samples hold non-finite numbers in {bad} of {n} rows, first in row {first}; clean or drop them"
         )
     return landscape

@@ -9,10 +9,14 @@ from torch import Tensor
 from escape.landscapes.base import Landscape
 from escape.landscapes.changes import forget_if_changed
 from escape.landscapes.critical_point import CriticalPoint
+from escape.mapped import not_finite
 from escape.optimizers import Optimizer, check_lr
 from escape.oracles import Oracle
 from escape.run import Run
 from escape.streams import block_generator
+
+# Numbers that the chains of one block may carry from step to step.
+_CARRIED = 1 << 27
 
 
 def checked_run(
@@ -78,7 +82,7 @@ def checked_run(
         _check_function("until", until, x, boolean=True)
     return Run(
         landscape, oracle, optimizer, start, steps, chains, observe, every, until, seed,
-        int(block or default_block(x.shape[1])), reduce, common,
+        _block(block, x.shape[1], oracle.carried_size(landscape)), reduce, common,
         compiled is True or (compiled == "auto" and landscape.samples.device.type == "cuda"),
     )  # fmt: skip
 
@@ -90,14 +94,26 @@ def _check_scheduled(lr: float, t: int) -> None:
         raise ValueError(f"the schedule's lr at step {t}: {error}") from error
 
 
-def default_block(dimension: int) -> int:
-    """Chains per block where none is given: 4096, or as many as have 200,000 numbers, but 64 at least.
+def default_block(dimension: int, carried: int = 0) -> int:
+    """Chains per block where none is given: 4096, or as many as have 200,000 numbers, but 128 at least.
 
     More would be faster for very cheap landscapes; but a block is always begun whole, however few chains are asked for.
+    Fewer where an oracle has each chain carry many numbers from step to step: 2²⁴ in all, or those of one chain.
     """
     block = 4096
-    while block > 64 and block * dimension > 200_000:
+    while block > 128 and block * dimension > 200_000:
         block //= 2
+    while block > 1 and block * carried > 1 << 24:
+        block //= 2
+    return block
+
+
+def _block(block: int | None, dimension: int, carried: int) -> int:
+    block = int(block or default_block(dimension, carried))
+    if block * carried > _CARRIED:
+        most = _CARRIED // carried
+        said = f"take block={most} at most" if most else "the sample is too large"
+        raise ValueError(f"the oracle has {block} chains of a block carry {carried} numbers each: {said}")
     return block
 
 
@@ -105,12 +121,10 @@ def _check_samples(landscape: Landscape) -> None:
     samples = landscape.samples
     if samples.ndim != 2 or not samples.is_floating_point():
         raise ValueError(f"samples must be a floating (n, k) tensor, got {samples.dtype} {tuple(samples.shape)}")
-    finite = torch.isfinite(samples)
-    if not bool(finite.all()):
-        rows = (~finite).any(1).nonzero()[:, 0]
+    bad, first = not_finite(samples)
+    if bad:
         raise ValueError(
-            f"samples hold non-finite numbers in {len(rows)} of {len(samples)} rows, first in row {int(rows[0])}; "
-            "clean or drop them"
+            f"samples hold non-finite numbers in {bad} of {len(samples)} rows, first in row {first}; clean or drop them"
         )
 
 

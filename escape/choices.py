@@ -1,25 +1,74 @@
 """Oracles, optimizers and schedules by name, with their options as text: NAME[,KEY=VALUE…]."""
 
-import dataclasses
-from collections.abc import Iterable
+import inspect
+import math
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
-from escape.catalogue import close, read_options
-from escape.optimizers import GradientDescent, HeavyBall, Optimizer
-from escape.oracles import FullBatch, GaussianNoise, IsotropicNoise, MiniBatch, Oracle
+from escape.catalogue import close, defaults_of, read_options
+from escape.optimizers import (
+    SAM,
+    Adam,
+    Cosine,
+    GradientDescent,
+    HeavyBall,
+    InverseTime,
+    Langevin,
+    Nesterov,
+    Optimizer,
+    PerturbedGradientDescent,
+    RMSProp,
+    SignDescent,
+    StepDecay,
+    WarmUp,
+)
+from escape.oracles import (
+    DiagonalNoise,
+    FullBatch,
+    GaussianNoise,
+    HessianNoise,
+    IsotropicNoise,
+    LeadingNoise,
+    MiniBatch,
+    Oracle,
+    Reshuffled,
+    StableNoise,
+)
 
-ORACLES: dict[str, type[Oracle]] = {
+
+def inverse_time(lr: float, offset: float = 1.0) -> InverseTime:
+    """η_t = η_0 t0/(t + t0), t0 the `offset`: that of Robbins and Monro (1951)."""
+    return InverseTime(lr * offset, offset)
+
+
+ORACLES: dict[str, Callable[..., Oracle]] = {
     "full": FullBatch,
     "minibatch": MiniBatch,
+    "reshuffled": Reshuffled,
     "gaussian": GaussianNoise,
+    "diagonal": DiagonalNoise,
+    "leading": LeadingNoise,
     "isotropic": IsotropicNoise,
+    "hessian": HessianNoise,
+    "stable": StableNoise,
 }
-OPTIMIZERS: dict[str, type[Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "gd": GradientDescent,
     "heavy-ball": HeavyBall,
+    "nesterov": Nesterov,
+    "pgd": PerturbedGradientDescent,
+    "langevin": Langevin,
+    "rmsprop": RMSProp,
+    "adam": Adam,
+    "sign": SignDescent,
+    "sam": SAM,
 }
-SCHEDULES: dict[str, type] = {}
+SCHEDULES: dict[str, Callable[..., Callable[[int], float]]] = {
+    "step": StepDecay,
+    "inverse-time": inverse_time,
+    "cosine": Cosine,
+}
 # What stands for an option that is not given: a batch that fits a cache line of indices, the momentum of most papers.
 _BATCH_SIZE, _MOMENTUM = 32, 0.9
 # Options of the command line that a choice may or may not take, and what to say where it does not.
@@ -89,7 +138,7 @@ def _rate(lr: float, schedule: str | None, warm_up: int):
     if schedule is not None:
         name, kind, given = _chosen("schedule", schedule, SCHEDULES)
         lr = kind(**_completed(name, SCHEDULES, given | {"lr": lr}, {}))
-    return SCHEDULES["warm-up"](lr, warm_up) if warm_up else lr
+    return WarmUp(lr, warm_up) if warm_up else lr
 
 
 def names(choices: Iterable[str]) -> str:
@@ -97,23 +146,28 @@ def names(choices: Iterable[str]) -> str:
     return ", ".join(choices)
 
 
-def _chosen(what: str, text: str, choices: dict[str, type]) -> tuple[str, type, dict]:
+def _chosen(what: str, text: str, choices: dict[str, Callable]) -> tuple[str, Callable, dict]:
     """Split NAME[,KEY=VALUE…] into the name, what it stands for and the options, read by the types of the defaults."""
     name, *options = (part.strip() for part in text.split(","))
     if name not in choices:
         raise ValueError(f"unknown {what} {name!r}{close(name, choices)}; one of {names(choices)}")
     kind = choices[name]
-    return name, kind, read_options(name, kind, options, needed=False)
+    given = read_options(name, kind, [option for option in options if not option.endswith("=inf")], needed=False)
+    endless = [option.removesuffix("=inf") for option in options if option.endswith("=inf")]
+    unknown = [key for key in endless if key not in defaults_of(kind)]
+    if unknown:
+        raise ValueError(f"{name} has no option {unknown[0]!r}; its options are {names(defaults_of(kind))}")
+    return name, kind, given | dict.fromkeys(endless, math.inf)
 
 
-def _completed(name: str, choices: dict[str, type], given: dict, options: dict) -> dict:
+def _completed(name: str, choices: dict[str, Callable], given: dict, options: dict) -> dict:
     """Add what the command line gives by options of its own, and defaults; refuse what a choice does not take."""
-    fields = _fields(choices[name])
+    fields = defaults_of(choices[name])
     for key, value in options.items():
         if value is None:
             continue
         if key not in fields:
-            takers = names(other for other, kind in choices.items() if key in _fields(kind))
+            takers = names(other for other, kind in choices.items() if key in defaults_of(kind))
             raise ValueError(f"{name} takes no {key.replace('_', ' ')}: leave out {_OWN[key]}, or take {takers}")
         if key in given:
             raise ValueError(f"{key} of {name} is given twice: leave out {_OWN[key]}, or {key}=… after the name")
@@ -121,18 +175,11 @@ def _completed(name: str, choices: dict[str, type], given: dict, options: dict) 
     for key, value in (("batch_size", _BATCH_SIZE), ("momentum", _MOMENTUM)):
         if key in fields and key not in given and key in options:
             given[key] = value
-    missing = [
-        key
-        for key, field in fields.items()
-        if key not in given and key != "lr" and field.default is field.default_factory is dataclasses.MISSING
-    ]
+    empty = inspect.Parameter.empty
+    missing = [key for key, value in fields.items() if value is empty and key not in given and key != "lr"]
     if missing:
         raise ValueError(f"{name} needs a value for {missing[0]}: write {name},{missing[0]}=…")
     return given
-
-
-def _fields(kind: type) -> dict[str, dataclasses.Field]:
-    return {field.name: field for field in dataclasses.fields(kind)}
 
 
 def _place(name: str, at: object, point: Tensor | None) -> Tensor:

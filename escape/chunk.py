@@ -165,7 +165,7 @@ def _step(moves: Moves, state, draws: Tensor | None, kicks: Tensor | None, first
 
 def _as_one_graph(moves: Moves, state, draws, first: int, keep: list[bool]):
     try:
-        return _compiled(moves)(state, *draws, first, keep)
+        return _compiled(moves, state, draws)(state, *draws, first, keep)
     except Exception as error:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             said = str(error).strip().splitlines()[0]
@@ -180,12 +180,14 @@ _graphs_lock = threading.Lock()
 _GRAPHS = 32
 
 
-def _compiled(moves: Moves) -> Callable:
+def _compiled(moves: Moves, state, draws) -> Callable:
     """The chunk compiled for one run, only when somebody asks: the compiler alone takes seconds to import."""
     with _graphs_lock:
         for held, graph in _graphs:
             if all(one is other for one, other in zip(held, moves, strict=True)):
                 return graph
+        # What a landscape computes once and keeps is computed here, outside the graph.
+        moves.oracle.gradient(moves.landscape, state.x, None if draws[0] is None else draws[0][0])
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _GRAPHS)
 
         def chunk(state, draws, kicks, first, keep):

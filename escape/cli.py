@@ -18,6 +18,7 @@ from escape.choices import OPTIMIZERS, ORACLES, SCHEDULES, names
 from escape.description import described, setting_of
 from escape.execute import WorkerLost
 from escape.executors import KINDS, opened
+from escape.listing_cli import optimizers, oracles
 from escape.provenance import spec_of
 from escape.recipe import DTYPES, Parts, Recipe, RecipeJob, find_point, load_landscape
 from escape.results import merge as merge_shards
@@ -46,8 +47,8 @@ class Differs(click.ClickException):
 class OneLine(click.Group):
     """Commands that answer bad input with one line on standard error, and Ctrl-C with exit code 130.
 
-    Bad input is what the library refuses by ValueError, TypeError or OSError. Any other exception is a fault of the
-    program, or of somebody's own file, and shows its traceback.
+    Bad input is what the library refuses by ValueError, TypeError, OSError or MemoryError. Any other exception is a
+    fault of the program, or of somebody's own file, and shows its traceback.
     """
 
     def invoke(self, ctx):
@@ -59,7 +60,7 @@ class OneLine(click.Group):
                 return super().invoke(ctx)
             except BrokenPipeError:
                 raise
-            except (ValueError, TypeError, OSError, WorkerLost) as error:
+            except (ValueError, TypeError, OSError, MemoryError, WorkerLost) as error:
                 raise Refused(str(error) or type(error).__name__) from error
             except KeyboardInterrupt as error:
                 click.echo(f"Interrupted; {_line(error) or 'nothing was written'}", err=True)
@@ -104,7 +105,8 @@ def landscapes():
     click.echo("\n".join(report.named_landscapes()))
 
 
-main.add_command(check)
+for command in (check, oracles, optimizers):
+    main.add_command(command)
 _set = click.option("options", "--set", "-s", multiple=True, metavar="KEY=VALUE", help="Option of the landscape.")
 _REPLACEMENT = "Draw batches with replacement."
 _CHOICE = "NAME[,KEY=VALUE…]"
@@ -167,8 +169,9 @@ def show(name, options, point, every, lr, **given):
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--block", type=int, help="Chains per block; part of what the result depends on.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.nc", help="Keep the result as netCDF-4.")
+@click.option("--match/--no-match", default=None, help="Record how the noise matches a mini-batch's; if not its own.")
 @click.option("--quiet", is_flag=True, help="No progress.")
-def simulate(name, options, start_at, every, executor, workers, shard, out, quiet, **given):
+def simulate(name, options, start_at, every, executor, workers, shard, out, match, quiet, **given):
     """Run chains from a critical point of a landscape, and say when they left.
 
     NAME is one of `escape landscapes`, or FILE.py:NAME. Recorded are the projection on the most unstable direction, the
@@ -193,7 +196,7 @@ def simulate(name, options, start_at, every, executor, workers, shard, out, quie
         job = None if local else RecipeJob(recipe.dumps(), every, digest(spec_of(run, need_key=False)))
         data = run_checked(
             run, executor=pool, store=held if keyed else None, shard=part, progress=None if quiet else "simulate",
-            job=job,
+            job=job, match=parts.surrogate if match is None else match,
         )  # fmt: skip
     if out is not None and not keyed:
         held.save({}, data)

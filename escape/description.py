@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from escape import theory
-from escape.forecast import kink, noise_std, rate_and_momentum
+from escape.forecast import kick_along, kink
 from escape.landscapes import CriticalPoint, Landscape
+from escape.method import method_of
 from escape.optimizers import Optimizer
 from escape.oracles import Oracle
 from escape.predict import Prediction, predict
@@ -109,37 +110,39 @@ def _point(landscape: Landscape, number: int, point: CriticalPoint, every: bool,
     trace = float(landscape.noise_trace(point.location[None])[0])
     lines = [
         f"[{number}] {point.name or 'unnamed'}: {kind_text(point)}",
-        f"    loss {float(landscape.loss(point.location)):.6g}   tr C {trace:.4g}   {_spectrum(point, every)}",
+        *_hanging(
+            "    ", f"loss {float(landscape.loss(point.location)):.6g}   tr C {trace:.4g}   {_spectrum(point, every)}"
+        ),
     ]
-    shown = point.index if every else min(point.index, FEW)
+    shown = point.negative if every else min(point.negative, FEW)
     if shown:
         lines += table(_directions(landscape, point, trace, shown, setting), "    ")
-    if shown < point.index:
-        lines.append(f"    … {point.index - shown} more escape directions, --all")
+    if shown < point.negative:
+        lines.append(f"    … {point.negative - shown} more escape directions, --all")
     if setting.noisy:
         found = predict(landscape, setting.oracle(point), setting.optimizer, point, radius=setting.radius)
         return lines + prediction_lines(found, setting.radius, "    ")
-    broken = kink(landscape, point, 0) if point.index else ""
-    return [*lines, f"    caveat: {broken}"] if broken else lines
+    broken = kink(landscape, point, 0) if point.negative else ""
+    return lines + [f"    caveat: {text}" for text in (*point.caveats, broken) if text]
 
 
 def _directions(landscape, point: CriticalPoint, trace: float, shown: int, setting: Setting) -> list[list[str]]:
     """Rows on the escape directions of a point."""
-    lr, momentum = (None, 0.0) if setting.optimizer is None else rate_and_momentum(setting.optimizer)
-    growth = "a" if not momentum else "z+"
+    method = None if setting.optimizer is None else method_of(setting.optimizer)
+    growth = "z+" if method is not None and method.momentum else "a"
     rows = [["", "curvature", "v'Cv", "noise std", "d v'Cv/tr C"]]
-    rows[0] += [] if lr is None else [growth, f"2 ln {growth}"]
+    rows[0] += [] if method is None else [growth, f"2 ln {growth}"]
     oracle = setting.oracle(point)
     rows[0] += [] if oracle is None else ["s"]
-    for j, variance in enumerate(landscape.noise_along(point.location, point.unstable[:, :shown]).tolist()):
+    for j, variance in enumerate(landscape.noise_along(point.location, point.directions[:, :shown]).tolist()):
         curvature = float(point.eigenvalues[j])
         row = [curvature, variance, math.sqrt(variance), len(point.location) * variance / trace if trace else math.nan]
-        if lr is not None:
-            a = theory.growth_factor(lr, curvature, momentum=momentum)
+        if method is not None:
+            a = theory.growth_factor(method.lr, curvature, **method.how)
             row += [a, 2 * math.log(a)]
         if oracle is not None:
-            noise = noise_std(landscape, oracle, point.location, point.directions[:, j])
-            row.append(theory.kick_std(lr, curvature, noise, momentum=momentum))
+            kick = kick_along(landscape, oracle, method, point, j)
+            row.append(math.nan if kick is None else kick)
         rows.append([f"escape {j + 1}", *("-" if math.isnan(x) else f"{x:.4g}" for x in map(float, row))])
     return rows
 

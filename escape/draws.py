@@ -50,6 +50,42 @@ def distinct_indices(rows: int, batch_size: int, n: int, generator: Generator) -
     return _shuffled(rows, batch_size, n, generator)
 
 
+def permutations(rows: int, n: int, generator: Generator) -> Tensor:
+    """Draw, for each row, a uniform permutation of {0, …, n−1}: (rows, n), an integer type.
+
+    On the CPU by Fisher–Yates shuffles. Elsewhere by sorting uniforms of 53 bits; two of a row are equal with a chance
+    below n²/2⁵⁴, and only then is their order not uniform.
+    """
+    source = getattr(generator, "numpy", None)
+    if source is None:
+        keys = torch.rand(rows, n, generator=generator, device=generator.device, dtype=torch.float64)
+        return keys.argsort(1).int()
+    table = np.empty((rows, n), dtype=np.int16 if n < 1 << 15 else np.int32)
+    table[:] = np.arange(n, dtype=table.dtype)
+    return torch.from_numpy(source.permuted(table, axis=1, out=table))
+
+
+def positive_stable(shape: tuple[int, ...], index: float, generator: Generator) -> Tensor:
+    """Draw A > 0 with E exp(−uA) = exp(−u^index), 0 < index < 1, in double precision, on the generator's device.
+
+    A = (sin(aU)/sin(U)^{1/a}) (sin((1 − a)U)/E)^{(1 − a)/a}, a the index, U uniform on (0, π), E standard exponential.
+
+    Source: M. Kanter 1975, Annals of Probability 3:697; Chambers, Mallows and Stuck 1976, Journal of the American
+    Statistical Association 71:340.
+    """
+    source = getattr(generator, "numpy", None)
+    if source is not None:
+        uniform, exponential = source.random(shape), source.standard_exponential(shape)
+        uniform, exponential = torch.as_tensor(uniform), torch.as_tensor(exponential)
+    else:
+        uniform = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64)
+        exponential = torch.empty_like(uniform).exponential_(generator=generator)
+    # Half a unit up: at U = 0 the quotient is 0/0.
+    u = torch.pi * (uniform + 2.0**-54)
+    inner = ((1 - index) * u).sin().log() - exponential.log()
+    return ((index * u).sin().log() - u.sin().log() / index + (1 - index) / index * inner).exp()
+
+
 def _integers(source: np.random.Generator, n: int, shape) -> np.ndarray:
     if n <= 1 << 16:
         # Sixteen random bits an index, exact by rejection (Lemire): half the random words of wider ones.

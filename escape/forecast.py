@@ -1,56 +1,34 @@
 """What theory says of the exit step of a run from a critical point, and why not to trust it there."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from escape import theory
+from escape.kicked_exits import kicked_exit
 from escape.landscapes import CriticalPoint, Landscape
-from escape.optimizers import GradientDescent, HeavyBall, Optimizer
-from escape.oracles import FullBatch, IsotropicNoise, Oracle
+from escape.method import Method, SeenNoise, method_of
+from escape.optimizers import Optimizer, PerturbedGradientDescent
+from escape.oracles import Oracle, Reshuffled
+from escape.seen_noise import equal_directions, equivalent_noise, heavy, noise_kind, noise_size, noise_std
+from escape.stable_exits import Forecast, stable_exit
 from escape.well import exact_chain
 
 # A curvature or a noise that changes by this much within the radius is worth a word.
 _BENT, _UNEVEN, _KINK = 0.1, 0.2, 0.05
-_ALIKE = 1e-3  # relative difference of curvature and noise up to which escape directions count as equal
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """A mean exit step and its standard deviation with the law that they are from, or None, and every caveat."""
-
-    mean_exit_step: float | None
-    std: float | None
-    law: str
-    caveats: tuple[str, ...]
-
-
-def rate_and_momentum(optimizer: Optimizer) -> tuple[float, float]:
-    """Learning rate and momentum of an optimizer that theory covers.
-
-    Raises
-    ------
-    ValueError
-        If the optimizer is another, or its learning rate a schedule.
-    """
-    if type(optimizer) not in (GradientDescent, HeavyBall):
-        raise ValueError(f"the optimizer is {type(optimizer).__name__}: theory covers GradientDescent and HeavyBall")
-    if callable(optimizer.lr):
-        raise ValueError("lr is a schedule: give a number, or take theory.mean_square_schedule")
-    return float(optimizer.lr), float(getattr(optimizer, "momentum", 0.0))
-
-
-def noise_std(landscape: Landscape, oracle: Oracle, x: Tensor, direction: Tensor) -> float:
-    """Standard deviation of the gradient that an oracle shows at x (d,), along a direction (d,)."""
-    if isinstance(oracle, FullBatch):
-        return 0.0
-    if isinstance(oracle, IsotropicNoise):
-        variance = landscape.noise_trace(x[None])[0] / len(x)
-    else:
-        variance = landscape.noise_along(x, direction)
-    return math.sqrt(oracle.covariance_factor(landscape) * float(variance))
+def kick_along(landscape: Landscape, oracle: Oracle, method: Method, point: CriticalPoint, number: int) -> float | None:
+    """Standard deviation of the effective initial kick along an escape direction, where chains are seen, or None."""
+    curvature = float(point.eigenvalues[number])
+    seen = noise_std(landscape, oracle, point.location, point.directions[:, number])
+    noise = equivalent_noise(landscape, oracle, method.lr, method.momentum, curvature, seen)[0]
+    if noise is None:
+        return None
+    unit = float(theory.kick_std(method.lr, curvature, 1.0, **method.how)) * method.ahead(curvature)
+    return math.hypot(noise, method.noise) * unit
 
 
 def sided_curvatures(landscape: Landscape, point: CriticalPoint, direction: Tensor, distance: float) -> list[float]:
@@ -86,7 +64,7 @@ def forecast(
     Parameters
     ----------
     landscape, oracle, optimizer
-        Of the run; gradient descent or heavy ball at a constant learning rate.
+        Of the run; the optimizer one that theory covers, at a constant learning rate.
     point : CriticalPoint
         Where the landscape is linearised.
     start : Tensor (d,)
@@ -96,11 +74,15 @@ def forecast(
     radius : float
         Exit radius on the escape directions, at a minimum in all.
     """
-    lr, momentum = rate_and_momentum(optimizer)
+    method = method_of(optimizer)
+    lr, momentum, felt = method.lr, method.momentum, method.seen(oracle)
+    kicked = isinstance(optimizer, PerturbedGradientDescent)
     where = "minimum" if point.kind == "minimum" else "degenerate point"
     reason = f"no law of the exit step from a {where} but for plain SGD in one dimension: simulate"
-    if len(start) == 1 and not (momentum or start_std or isinstance(oracle, FullBatch)):
-        mean, std, reason = exact_chain(landscape, oracle, lr, float(point.location), radius, float(start))
+    if len(start) == 1 and not (momentum or start_std or kicked) and felt.noisy(landscape):
+        mean, std, reason = exact_chain(
+            landscape, oracle, lr, float(point.location), radius, float(start), method.noise
+        )
         if mean is not None:
             return Forecast(mean, std, "exact chain in one dimension", ())
     if not point.index:
@@ -108,23 +90,52 @@ def forecast(
     broken = kink(landscape, point, 0)
     if broken:
         return Forecast(None, None, "", (broken,))
-    v, curvature = point.directions[:, 0], float(point.eigenvalues[0])
-    noise = noise_std(landscape, oracle, point.location, v)
-    if point.noise == "II" and not isinstance(oracle, FullBatch | IsotropicNoise):
-        text = f"{point.name or 'the point'} is of type II, noise vanishes there: no law of additive noise"
-        return Forecast(None, None, "", (text,))
-    directions = _alike(landscape, oracle, point, noise) if start_std == 0 else 1
     along = (start - point.location) @ point.unstable
     if float(along.norm()) >= radius:
         return Forecast(0.0, 0.0, "outside from the start", ())
+    if kicked:
+        found = kicked_exit(landscape, oracle, optimizer, point, start, start_std, radius)
+        return replace(found, caveats=found.caveats + _near(landscape, oracle, point, radius, 0.0))
+    if noise_kind(landscape, felt, point) == "II":
+        text = f"{point.name or 'the point'} is of type II, noise vanishes there: no law of additive noise"
+        return Forecast(None, None, "", (text,))
+    if heavy(oracle):
+        if method.noise:
+            return Forecast(None, None, "", ("stable noise and that of Langevin dynamics together: no law",))
+        equal = equal_directions(landscape, oracle, point)
+        found = stable_exit(landscape, oracle, lr, momentum, point, along, start_std, radius, equal)
+        scale = oracle.noise_scale(landscape, point.location)
+        return replace(found, caveats=found.caveats + _near(landscape, oracle, point, radius, scale))
+    return _additive_exit(landscape, oracle, method, point, along, start_std, radius)
+
+
+def _additive_exit(
+    landscape: Landscape, oracle: Oracle, method: Method, point: CriticalPoint, along: Tensor, start_std: float,
+    radius: float,
+) -> Forecast:  # fmt: skip
+    """Exit by the law of additive noise, from a mean start (k,) along the escape directions."""
+    lr, felt, curvature = method.lr, method.seen(oracle), float(point.eigenvalues[0])
+    seen = noise_std(landscape, oracle, point.location, point.directions[:, 0])
+    noise, reason = equivalent_noise(landscape, oracle, lr, method.momentum, curvature, seen)
+    if noise is None:
+        return Forecast(None, None, "", (reason,))
+    noise, seen = math.hypot(noise, method.noise), math.hypot(seen, method.noise)
+    directions = equal_directions(landscape, felt, point) if start_std == 0 and noise else 1
     here = float(along[0] if directions == 1 else along.norm())
-    saddle = _Saddle(lr, momentum, curvature, noise, radius, here, start_std)
+    # Theory follows the iterate; chains are seen ahead of it.
+    reach = radius / method.ahead(curvature)
+    if abs(here) >= reach:
+        text = f"the start is within one look ahead of the radius, at {abs(here) / radius:.3g} of it: simulate"
+        return Forecast(None, None, "", (text,))
+    saddle = _Saddle(method, curvature, noise, reach, here, start_std)
     found = saddle.exit(directions)
-    caveats = _near(landscape, oracle, point, radius, noise)
+    if isinstance(oracle, Reshuffled) and noise:
+        found = replace(found, law=f"{found.law}, reshuffled" if "additive noise" in found.law else found.law)
+    caveats = _near(landscape, felt, point, radius, seen)
     if saddle.spread:
-        caveats += theory.regime(lr, curvature, saddle.spread / saddle.unit, radius, momentum=momentum)
+        caveats += theory.regime(lr, curvature, saddle.spread / saddle.unit, reach, **method.how)
     if directions < point.index:
-        others = _others(landscape, oracle, lr, momentum, point, found.mean_exit_step, along)
+        others = _others(landscape, felt, method, point, found.mean_exit_step, along)
         if others > 0.1 * radius:
             text = f"{point.index} escape directions compete: the law of one dominant direction does not hold"
             return Forecast(None, None, "", (text,))
@@ -138,8 +149,7 @@ def forecast(
 class _Saddle:
     """The linear picture along the dominant escape direction; start and start_std are distances along it."""
 
-    lr: float
-    momentum: float
+    method: Method
     curvature: float
     noise: float
     radius: float
@@ -149,12 +159,12 @@ class _Saddle:
     @property
     def unit(self) -> float:
         """Kick of noise of standard deviation one."""
-        return float(theory.kick_std(self.lr, self.curvature, 1.0, momentum=self.momentum))
+        return float(theory.kick_std(self.method.lr, self.curvature, 1.0, **self.method.how))
 
     @property
     def share(self) -> float:
         """Share of a start that the growing mode takes up: one without momentum."""
-        return float(theory.start_projection(self.lr, self.curvature, momentum=self.momentum))
+        return float(theory.start_projection(self.method.lr, self.curvature, **self.method.how))
 
     @property
     def spread(self) -> float:
@@ -163,7 +173,7 @@ class _Saddle:
 
     def exit(self, directions: int) -> Forecast:
         """Law of the exit step: a spread start or kick, or none to speak of."""
-        growth = float(theory.growth_factor(self.lr, self.curvature, momentum=self.momentum))
+        growth = float(theory.growth_factor(self.method.lr, self.curvature, **self.method.how))
         if self.spread == 0 and self.start == 0:
             return Forecast(math.inf, None, "batch descent, exactly on the point", ())
         if self.spread < self.share * abs(self.start) * math.log(growth):
@@ -172,32 +182,17 @@ class _Saddle:
             step = theory.gd_exit_step(lr, self.curvature, self.radius, start)
             return Forecast(float(step), 0.0, "batch descent, noise negligible", ())
         noise, k = self.spread / self.unit, directions
-        options = {"directions": k, "momentum": self.momentum}
-        mean = float(theory.mean_exit_step(self.lr, self.curvature, noise, self.radius, self.start, **options))
+        lr, options = self.method.lr, {"directions": k, **self.method.how}
+        mean = float(theory.mean_exit_step(lr, self.curvature, noise, self.radius, self.start, **options))
         law = "linear saddle, additive noise" + (f", {k} equal directions" if k > 1 else "")
-        variance = theory.exit_step_variance(self.lr, self.curvature, **options)
+        variance = theory.exit_step_variance(lr, self.curvature, **options)
         return Forecast(mean, None if self.start else math.sqrt(variance), law, ())
-
-
-def _alike(landscape: Landscape, oracle: Oracle, point: CriticalPoint, noise: float) -> int:
-    """Number of escape directions that share one curvature and isotropic noise: all of them, or one."""
-    curvatures, k = point.eigenvalues[: point.index], point.index
-    if k == 1 or not noise or float(curvatures[-1] / curvatures[0]) < 1 - _ALIKE:
-        return 1
-    if isinstance(oracle, IsotropicNoise):
-        return k
-    along = landscape.sample_gradients(point.location) @ point.unstable
-    covariance = (along - along.mean(0)).T @ (along - along.mean(0)) / len(along)
-    variance = float(covariance.trace()) / k
-    away = (covariance / variance - torch.eye(k).to(covariance)).abs().max()
-    return k if float(away) <= _ALIKE else 1
 
 
 def _others(
     landscape: Landscape,
-    oracle: Oracle,
-    lr: float,
-    momentum: float,
+    oracle: Oracle | SeenNoise,
+    method: Method,
     point: CriticalPoint,
     step: float,
     start: Tensor,
@@ -210,21 +205,23 @@ def _others(
         if math.isinf(step):
             total += math.inf if noise or here else 0.0
             continue
-        total += float(theory.mean_square(math.ceil(step), lr, curvature, noise, here, momentum=momentum))
+        total += float(theory.mean_square(math.ceil(step), method.lr, curvature, noise, here, **method.how))
     return math.sqrt(total)
 
 
-def _near(landscape: Landscape, oracle: Oracle, point: CriticalPoint, radius: float, noise: float) -> tuple[str, ...]:
+def _near(
+    landscape: Landscape, oracle: Oracle | SeenNoise, point: CriticalPoint, radius: float, noise: float
+) -> tuple[str, ...]:
     """Caveats on how far the linear picture holds along the escape direction."""
     v, curvature, caveats = point.directions[:, 0], float(point.eigenvalues[0]), []
     below, above = sided_curvatures(landscape, point, v, radius)
     if max(abs(below / curvature - 1), abs(above / curvature - 1)) > _BENT:
         mean = f"{below:.3g} and {above:.3g} on average to the radius"
         caveats.append(f"the landscape bends: curvature {curvature:.3g} at the point, {mean} on either side")
-    if not noise and any(noise_std(landscape, oracle, point.location + sign * radius * v, v) for sign in (-1, 1)):
+    if not noise and any(noise_size(landscape, oracle, point.location + sign * radius * v, v) for sign in (-1, 1)):
         caveats.append("noise vanishes at the point and not away from it: it is not additive")
     if noise:
-        far = [noise_std(landscape, oracle, point.location + sign * radius * v, v) / noise for sign in (-1, 1)]
+        far = [noise_size(landscape, oracle, point.location + sign * radius * v, v) / noise for sign in (-1, 1)]
         if max(abs(ratio - 1) for ratio in far) > _UNEVEN:
             caveats.append(f"noise at the radius is {far[0]:.3g} and {far[1]:.3g} times that at the point")
     return tuple(caveats)

@@ -1,6 +1,7 @@
 """Growth rates of the linear part of SGD at a point, from the Hessians of all samples there."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,14 +9,17 @@ import torch
 from torch.func import vjp, vmap
 
 from escape import theory
-from escape.landscapes import CriticalPoint, Landscape, second_order
+from escape.landscapes import CriticalPoint, GeneralizedLinear, Landscape, second_order
 from escape.landscapes.batches import one_thread
-from escape.oracles import FullBatch, GaussianNoise, MiniBatch, Oracle
+from escape.method import Method
+from escape.oracles import GaussianNoise, MiniBatch, Oracle, Reshuffled, StableNoise
 from escape.streams import block_generator
 
 _NUMBERS = 30_000_000  # of all Hessians together, above which they are not formed
 _PACKED = 90  # dimension above which the operator on second moments is not formed
+_GATHERED = 1 << 22  # numbers of Hessians gathered at a step
 _CHAINS, _STEPS, _DRAWN = 64, 600, 50  # of a Lyapunov exponent without a closed form; steps drawn at a time
+_EPOCH = 60  # most steps of an epoch, so that such an exponent is a mean over ten of them
 _EQUAL = 1e-9  # relative difference of curvatures that counts as none; more where rounding is coarser
 _SEARCH = 20  # rounds of a search for a batch that expands
 
@@ -38,21 +42,26 @@ class Rates:
 
 
 @one_thread()
-def linear_rates(landscape: Landscape, oracle: Oracle, lr: float, momentum: float, point: CriticalPoint) -> Rates:
+def linear_rates(landscape: Landscape, oracle: Oracle, method: Method, point: CriticalPoint) -> Rates:
     """Rates of the chain that follows the second-order Taylor polynomial of every sample.
 
     Parameters
     ----------
-    landscape, oracle, lr, momentum
+    landscape, oracle, method
         Of the run.
     point : CriticalPoint
         Where to linearise.
     """
+    lr, momentum = method.lr, method.momentum
     kept = _moved(point)
     values = point.eigenvalues.double().cpu().numpy()[kept]
-    log = float(np.log(max(_spectral_radius(1 + momentum - lr * values, momentum), 1e-300)))
+    log = float(np.log(max(_spectral_radius(1 - lr * values, method), 1e-300)))
     plain = Rates(2 * log, log)
-    if isinstance(oracle, FullBatch) or landscape.constant_noise or not oracle.covariance_factor(landscape):
+    if isinstance(oracle, StableNoise) and oracle.alpha < 2 and oracle.noisy(landscape):
+        # gamma is that of the difference of two chains, which additive noise leaves alone
+        known = log if oracle.additive(landscape) else None
+        return Rates(None, known, caveats=("stable noise has no variance: E |x|^2 is infinite at every step",))
+    if not oracle.noisy(landscape) or oracle.additive(landscape):
         return plain
     curvatures, residual = _along(landscape, point, kept[[0, -1]])
     scale = np.abs(curvatures).max() + np.abs(values).max()
@@ -64,8 +73,10 @@ def linear_rates(landscape: Landscape, oracle: Oracle, lr: float, momentum: floa
         return plain if hessians is not None else replace(plain, caveats=(unseen,))
     if momentum:
         return Rates(None, None, differ=True, caveats=("curvatures differ: their rates under momentum are not known",))
+    if isinstance(oracle, Reshuffled):
+        return _reshuffled(landscape, oracle, lr, point, hessians, int(kept[np.abs(1 - lr * values).argmax()]))
     if not isinstance(oracle, MiniBatch | GaussianNoise):
-        text = "the noise grows with the distance, all directions alike: its rates are not known"
+        text = "the noise changes with the distance, in another way than a batch's: its rates are not known"
         return Rates(None, None, differ=True, caveats=(text,))
     sampling = (lr, oracle.batch_size, oracle.replacement)
     if hessians is not None:
@@ -75,20 +86,43 @@ def linear_rates(landscape: Landscape, oracle: Oracle, lr: float, momentum: floa
     elif residual <= equal * scale:
         caveat = "rates are those along the least and the largest curvature"
         return _commuting(landscape, oracle, point, curvatures, sampling, kept[[0, -1]], (caveat,))
-    gamma, error = _lyapunov(landscape, oracle, lr, point, int(kept[np.abs(1 - lr * values).argmax()]))
+    gamma, error = _lyapunov(landscape, oracle, lr, point, int(kept[np.abs(1 - lr * values).argmax()]), 0, hessians)
     expands = True if isinstance(oracle, GaussianNoise) else None
     if expands is None and hessians is not None and gamma < 0:
         expands = _some_batch_expands(hessians, *sampling, equal * scale)
     if hessians is None or len(values) > _PACKED:
-        text = f"n = {landscape.n}, d = {len(values)} are too many for ln rho: use rare.moment_rate"
+        text = f"n = {landscape.n}, d = {len(point.location)} are too many for ln rho: use rare.moment_rate"
         return Rates(None, gamma, error, differ=True, expands=expands, caveats=(text,))
     log_rate = theory.second_moment(hessians, *sampling).log_rate
     return Rates(log_rate, gamma, error, differ=True, expands=expands)
 
 
-def _spectral_radius(trace: np.ndarray, determinant: float) -> float:
-    """Largest |z| with z^2 - trace z + determinant = 0: roots of heavy ball, or a and 0 of plain descent."""
-    root = np.sqrt(trace.astype(complex) ** 2 - 4 * determinant)
+def _reshuffled(
+    landscape: Landscape, oracle: Reshuffled, lr: float, point: CriticalPoint, hessians: np.ndarray | None, number: int
+) -> Rates:
+    """Rates per step where an epoch goes through a permutation: exact for few samples, gamma by Monte Carlo."""
+    n, b = landscape.n, oracle.batch_size
+    if n % b or n // b > _EPOCH:
+        why = f"reshuffling {n} samples in batches of {b}: rates are known where b divides n, n/b up to {_EPOCH}"
+        return Rates(None, None, differ=True, expands=None, caveats=(why,))
+    gamma, error = _lyapunov(landscape, oracle, lr, point, number, n // b)
+    try:
+        if hessians is None or hessians.shape[1] > _PACKED:
+            raise ValueError
+        log_rate, caveats = theory.reshuffling_second_moment(hessians, lr, b).log_rate * b / n, ()
+    except ValueError:
+        log_rate, caveats = None, ("too many samples for ln rho of reshuffled epochs",)
+    return Rates(log_rate, gamma, error, differ=True, expands=None, caveats=caveats)
+
+
+def _spectral_radius(factor: np.ndarray, method: Method) -> float:
+    """Largest |z| with z^2 - (factor + b) z + b = 0: modes of momentum, or plain descent's factor itself and 0.
+
+    Nesterov's are those with b = momentum * factor, and momentum * factor + factor in the middle.
+    """
+    b = method.momentum * (factor if method.nesterov else 1.0)
+    trace = factor + b
+    root = np.sqrt(trace.astype(complex) ** 2 - 4 * b)
     return float(np.abs([trace + root, trace - root]).max() / 2)
 
 
@@ -115,7 +149,7 @@ def _along(landscape: Landscape, point: CriticalPoint, ends: np.ndarray) -> tupl
 
 def _hessians(landscape: Landscape, point: CriticalPoint, kept: np.ndarray) -> np.ndarray | None:
     """Hessians (n, m, m) of all samples along the directions kept, or None where they are too large."""
-    if landscape.n * len(point.location) ** 2 > _NUMBERS:
+    if not point.complete or landscape.n * len(point.location) ** 2 > _NUMBERS:
         return None
     found = landscape.sample_hessians(point.location).double().cpu().numpy()
     basis = point.directions.double().cpu().numpy()[:, kept]
@@ -185,22 +219,32 @@ def _exponent(curvatures: np.ndarray, sampling: tuple) -> tuple[float, float]:
 
 
 def _lyapunov(
-    landscape: Landscape, oracle: Oracle, lr: float, point: CriticalPoint, number: int
+    landscape: Landscape,
+    oracle: Oracle,
+    lr: float,
+    point: CriticalPoint,
+    number: int,
+    epoch: int = 0,
+    hessians: np.ndarray | None = None,
 ) -> tuple[float, float]:
     """gamma and its standard error, by Monte Carlo along the products of I - lr H_B; (-inf, nan) if one maps to zero.
 
     H_B delta is the difference of two gradients of one batch on the second-order landscape. Chains start along one
     eigenvector: that which batch descent amplifies most, where gamma is found soonest when noise is weak.
     """
-    near = second_order(landscape, point)
-    start = point.directions[:, number]
+    near, start = second_order(landscape, point), point.directions[:, number]
+    bent = _bent(near, oracle, point, hessians)
     generator = block_generator(0, 0, point.location.device)
-    x, here = start.expand(_CHAINS, -1).clone(), point.location.expand(_CHAINS, -1)
-    burn_in, total = _STEPS // 4, torch.zeros(_CHAINS).to(x)
-    taken = point.directions[:, np.setdiff1d(np.arange(len(start)), _moved(point))]
-    for first in range(0, burn_in + _STEPS, _DRAWN):
-        for t, draw in enumerate(oracle.draw(near, _DRAWN, _CHAINS, generator), first):
-            x = x - lr * (oracle.gradient(near, here + x, draw) - oracle.gradient(near, here, draw))
+    x = start.expand(_CHAINS, -1).clone()
+    # Whole epochs, where steps come in epochs: their means are not those of a part of one.
+    drawn, whole = epoch or _DRAWN, epoch or 1
+    burn_in, total = -(-(_STEPS // 4) // whole) * whole, torch.zeros(_CHAINS).to(x)
+    carried = oracle.begin(near, _CHAINS, generator)
+    taken = point.directions[:, np.setdiff1d(np.arange(point.directions.shape[1]), _moved(point))]
+    for first in range(0, burn_in + _STEPS, drawn):
+        draws, carried = oracle.draw_on(carried, near, drawn, _CHAINS, generator)
+        for t, draw in enumerate(draws, first):
+            x = x - lr * bent(x, draw)
             x = x - (x @ taken) @ taken.T
             norm = x.norm(dim=1)
             if not bool((norm > 0).all()):
@@ -208,5 +252,16 @@ def _lyapunov(
             x = x / norm[:, None]
             if t >= burn_in:
                 total += norm.log()
-    rates = total / (first + _DRAWN - burn_in)
+    rates = total / (first + drawn - burn_in)
     return float(rates.mean()), float(rates.std() / _CHAINS**0.5)
+
+
+def _bent(near: Landscape, oracle: Oracle, point: CriticalPoint, hessians: np.ndarray | None) -> Callable:
+    """H_B delta of every batch, (c, d) -> (c, d): from the Hessians themselves where they are in hand and small."""
+    here = point.location.expand(_CHAINS, -1)
+    if isinstance(oracle, MiniBatch) and hessians is not None and not isinstance(near, GeneralizedLinear):
+        m, b = hessians.shape[1], oracle.batch_size
+        if _CHAINS * b * m * m <= _GATHERED:
+            basis, bends = point.directions[:, _moved(point)], torch.as_tensor(hessians).to(here)
+            return lambda x, draw: torch.einsum("cij,cj->ci", bends[draw.long()].mean(1), x @ basis) @ basis.T
+    return lambda x, draw: oracle.gradient(near, here + x, draw) - oracle.gradient(near, here, draw)

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from escape import theory
-from escape.forecast import Forecast, forecast, kink, noise_std, rate_and_momentum
+from escape.forecast import Forecast, forecast, kick_along, kink
 from escape.landscapes import CriticalPoint, Landscape
 from escape.linear_part import Rates, linear_rates
-from escape.optimizers import Optimizer
-from escape.oracles import FullBatch, IsotropicNoise, MiniBatch, Oracle
+from escape.method import SeenNoise, method_of
+from escape.optimizers import Optimizer, PerturbedGradientDescent
+from escape.oracles import IsotropicNoise, LeadingNoise, MiniBatch, Oracle, Reshuffled
+from escape.seen_noise import heavy, noise_kind, noise_std
 
 _STATIONARY = 1e-4  # norm of the gradient, over the largest curvature, above which a point is not critical
 
@@ -29,11 +31,12 @@ class Prediction:
     noise_type : {"I", "II", "none"}
         Whether noise survives at the point along its escape directions; "none" for the full batch.
     curvature, noise : float
-        Least signed curvature, and the standard deviation of the gradient seen along it at the point.
+        Least signed curvature, and the standard deviation of the gradient seen along it at the point; `inf` for stable
+        noise.
     growth_factor : float
         a = 1 - lr * curvature, or with momentum the larger root z+: growth of the mean, per step.
     kick_std : float or None
-        s, the effective initial kick of additive noise; None without an escape direction.
+        s, the effective initial kick of additive noise; None without an escape direction, or where theory has none.
     log_rate : float or None
         ln rho, growth rate of E |x - x*|^2 per step far above the noise floor; None where it is not known.
     lyapunov_exponent, lyapunov_error : float or None, float
@@ -123,36 +126,44 @@ def predict(
     functions of `escape.theory` that carry the same names.
     """
     oracle.check(landscape)
-    lr, momentum = rate_and_momentum(optimizer)
+    optimizer.check(landscape, oracle)
+    method = method_of(optimizer)
+    lr, felt = method.lr, method.seen(oracle)
     point = _critical(landscape, point)
     if radius is not None and not (math.isfinite(radius) and radius > 0):
         raise ValueError(f"radius is {radius!r}: it must be a finite distance above zero")
     start = point.location if start is None else torch.as_tensor(start).to(point.location)
     v, curvature = point.directions[:, 0], float(point.eigenvalues[0])
-    noise = noise_std(landscape, oracle, point.location, v)
-    rates = linear_rates(landscape, oracle, lr, momentum, point)
-    noiseless = isinstance(oracle, FullBatch) or not oracle.covariance_factor(landscape)
-    anywhere = not noiseless and _noise_anywhere(landscape, point)
-    kind = "none" if noiseless else point.noise or landscape.noise_type(point)
+    noise = noise_std(landscape, felt, point.location, v)
+    rates = linear_rates(landscape, oracle, method, point)
+    kind = noise_kind(landscape, felt, point)
+    anywhere = kind != "none" and (kind == "I" or _noise_anywhere(landscape, point))
     if isinstance(oracle, IsotropicNoise) and anywhere:
         kind = "I"  # whatever noise there is comes along all directions
     off = bool((start != point.location).any()) or start_std > 0
-    grows = (lr * point.eigenvalues < 0) | (lr * point.eigenvalues > 2 * (1 + momentum))
+    grows = (lr * point.eigenvalues < 0) | (lr * point.eigenvalues > method.stable_product)
     departing = start_std > 0 or bool((((start - point.location) @ point.directions)[grows] != 0).any())
     # a growth rate this small is rounding, or the error of its estimate
     bend = lr * float(point.eigenvalues.abs().max())
     rounding = 64 * torch.finfo(point.eigenvalues.dtype).eps * (1 + bend)
-    leave, why = _leaving(point, kind, rates, oracle, off, departing, anywhere, rounding)
+    leave, why = _leaving(point, kind, rates, felt, off, departing, anywhere, rounding)
+    if isinstance(optimizer, PerturbedGradientDescent) and kind == "none":
+        leave, why = ("all", "a kick takes every chain off it") if point.index else (None, "it hangs on the kicks")
     broken = kink(landscape, point, 0)
     exit_step = Forecast(None, None, "", ())
     if radius is not None:
         exit_step = forecast(landscape, oracle, optimizer, point, start, start_std, radius)
         if exit_step.mean_exit_step == math.inf and kind == "I" and not point.index:
-            true = isinstance(oracle, MiniBatch)
+            true = isinstance(felt, MiniBatch)
             shell = "the gradients of all batches point inwards" if true else "noise vanishes"
             leave, why = "none", f"on some shell inside the radius {shell}"
     caveats = (*([broken] if broken and broken not in exit_step.caveats else []), *rates.caveats, *exit_step.caveats)
-    fluctuates = kind == "I" and point.kind == "minimum" and not rates.differ and rates.log_rate < 0
+    caveats = (*point.caveats, *caveats)
+    fluctuates = kind == "I" and point.kind == "minimum" and not rates.differ and oracle.memoryless
+    fluctuates = fluctuates and rates.log_rate is not None and rates.log_rate < 0
+    fluctuates = fluctuates and not method.nesterov  # of which theory has no stationary law
+    variance = theory.stationary_variance(lr, curvature, noise, method.momentum) if fluctuates else 0.0
+    kick = kick_along(landscape, oracle, method, point, 0) if point.index else None
     return Prediction(
         name=point.name,
         kind=point.kind,
@@ -160,8 +171,8 @@ def predict(
         noise_type=kind,
         curvature=curvature,
         noise=noise,
-        growth_factor=float(theory.growth_factor(lr, curvature, momentum=momentum)),
-        kick_std=float(theory.kick_std(lr, curvature, noise, momentum=momentum)) if point.index else None,
+        growth_factor=float(theory.growth_factor(lr, curvature, **method.how)),
+        kick_std=kick,
         log_rate=rates.log_rate,
         lyapunov_exponent=rates.lyapunov_exponent,
         lyapunov_error=rates.lyapunov_error,
@@ -172,7 +183,7 @@ def predict(
         mean_exit_step=exit_step.mean_exit_step,
         exit_step_std=exit_step.std,
         law=exit_step.law,
-        stationary_std=math.sqrt(theory.stationary_variance(lr, curvature, noise, momentum)) if fluctuates else None,
+        stationary_std=math.sqrt(variance) if fluctuates else None,
         caveats=caveats,
     )
 
@@ -197,7 +208,7 @@ def _leaving(
     point: CriticalPoint,
     noise: str,
     rates: Rates,
-    oracle: Oracle,
+    oracle: Oracle | SeenNoise,
     off: bool,
     departing: bool,
     anywhere: bool,
@@ -240,6 +251,8 @@ def _leaving(
         if not rates.expands:
             return "none", "every batch contracts onto the point, where noise vanishes"
         return "few", "typical chains collapse onto the point (gamma < 0), a share of about (x0/R)^alpha leaves"
-    if isinstance(oracle, MiniBatch):
+    if isinstance(oracle, MiniBatch | Reshuffled):
         return None, "true batches leave unless on some shell all their gradients point inwards"
-    return "in the end", "Gaussian noise crosses any barrier"
+    if isinstance(oracle, LeadingNoise):
+        return None, "noise along one direction alone may or may not reach a way out"
+    return "in the end", "a large jump crosses any barrier" if heavy(oracle) else "Gaussian noise crosses any barrier"

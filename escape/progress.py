@@ -1,14 +1,15 @@
 """Progress: a bar on a terminal, timed lines elsewhere. It draws no random number."""
 
+import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
-# Seconds between two lines where there is no terminal.
-_EVERY = 10.0
+# Seconds between two lines where there is no terminal; and those that a pass may take before it is worth a bar.
+_EVERY, _PATIENCE = 10.0, 1.0
 
 
 class Progress:
@@ -34,12 +35,13 @@ class Progress:
         self._began = self._said = time.monotonic()
 
     def __enter__(self):
+        _count_visible(self._visible)
         if self._visible and sys.stderr.isatty():
-            form = "{l_bar}{bar}| {elapsed} < {remaining}"
-            self._bar = tqdm(total=self.total, desc=self._label, bar_format=form, leave=False, file=sys.stderr)
+            self._bar = self._opened(0.0)
         return self
 
     def __exit__(self, *exception):
+        _count_visible(-self._visible)
         if self._bar is not None:
             self._bar.close()
         if self._visible and exception == (None, None, None):
@@ -57,3 +59,59 @@ class Progress:
                 self._said = time.monotonic()
                 part = f"{100 * self.done / self.total:.0f}%"
                 print(f"{self._label}: {part} after {self._said - self._began:.0f} s", file=sys.stderr, flush=True)
+
+    def _opened(self, delay: float) -> tqdm:
+        form = "{l_bar}{bar}| {elapsed} < {remaining}"
+        return tqdm(total=self.total, desc=self._label, bar_format=form, leave=False, file=sys.stderr, delay=delay)
+
+
+class Passing(Progress):
+    """One pass over a file of samples: shown if it takes long and somebody watches, below what is shown already.
+
+    Parameters
+    ----------
+    total : int
+        Bytes.
+    label : str
+        What the pass is called.
+    """
+
+    def __init__(self, total: int, label: str):
+        super().__init__(total, label if _visible_now else None)
+
+    def __enter__(self):
+        if self._visible and sys.stderr.isatty():
+            self._bar = self._opened(_PATIENCE)
+        return self
+
+    def __exit__(self, *exception):
+        if self._bar is not None:
+            self._bar.close()
+
+
+# How many of those that show progress do so now, in the whole process: blocks run on threads of their own.
+_visible_now = 0
+_visible_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def show_passes(show: object = True) -> Iterator[None]:
+    """Show the progress of long passes over files of samples, outside a run: a run shows them if it shows its own.
+
+    Parameters
+    ----------
+    show : None, bool, str or callable
+        As for `Progress`: True or a label shows passes, anything else does not.
+    """
+    visible = bool(show) and not callable(show)
+    _count_visible(visible)
+    try:
+        yield
+    finally:
+        _count_visible(-visible)
+
+
+def _count_visible(more: int) -> None:
+    global _visible_now
+    with _visible_lock:
+        _visible_now += more

@@ -54,7 +54,7 @@ def environment(run: Run) -> dict:
         "block": run.block,
         "dtype": str(run.landscape.samples.dtype).removeprefix("torch."),
         "device": str(run.landscape.samples.device),
-        "sampling": sampling_mode(run.oracle),
+        "sampling": run.oracle.sampling,
         "escape_version": version("escape"),
         "torch_version": str(torch.__version__),
         "numpy_version": version("numpy"),
@@ -63,19 +63,13 @@ def environment(run: Run) -> dict:
     }
 
 
-def sampling_mode(oracle) -> str:
-    """How batches are drawn: 'full batch', 'with replacement' or 'without replacement'."""
-    replacement = getattr(oracle, "replacement", None)
-    return "full batch" if replacement is None else f"with{'' if replacement else 'out'} replacement"
-
-
 @functools.cache
 def source() -> str:
     """Digest of the package's source that results depend on, so that an edit of it is not answered from a store."""
     folder = Path(__file__).parent
     names = ("run", "block", "chunk", "draws", "streams", "observables", "starts", "simulate")
     files = [folder / f"{name}.py" for name in names]
-    for package in ("landscapes", "optimizers", "oracles"):
+    for package in ("landscapes", "mapped", "optimizers", "oracles"):
         files += sorted((folder / package).glob("*.py"))
     return digest([file.read_text() for file in files])
 

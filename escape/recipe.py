@@ -17,7 +17,7 @@ from escape.choices import make_optimizer, make_oracle
 from escape.landscapes import CriticalPoint, Landscape
 from escape.observables import Above, Exit, Loss, Observable, Projection, SquaredDistance, SquaredProjection
 from escape.optimizers import Optimizer
-from escape.oracles import Oracle
+from escape.oracles import FullBatch, MiniBatch, Oracle
 from escape.provenance import spec_of
 from escape.run import BlockResult, Run
 from escape.spec import digest
@@ -43,6 +43,11 @@ class Parts:
     point: CriticalPoint | None
     direction: Tensor | None
     centre: Tensor
+
+    @property
+    def surrogate(self) -> bool:
+        """Whether the oracle's noise stands in the place of a mini-batch's."""
+        return not isinstance(self.oracle, FullBatch | MiniBatch)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ import xarray as xr
 
 from escape import estimate, theory
 from escape.catalogue import NAMED, defaults_of, option_text
-from escape.forecast import forecast, kink, rate_and_momentum
+from escape.forecast import forecast, kink
 from escape.landscapes import CriticalPoint
 from escape.linear_part import linear_rates
+from escape.method import method_of
+from escape.noise_geometry import recorded_match
 from escape.oracles import FullBatch
 from escape.recipe import Parts, Recipe
 from escape.run import DIVERGED
@@ -54,6 +56,8 @@ def outcome(recipe: Recipe, parts: Parts, data: xr.Dataset) -> list[str]:
     lines = [f"{key:<12}{text}" for key, text in rows]
     compared, caveats = _exits(recipe, parts, data) if recipe.radius else _growth(recipe, parts, data)
     lines += ["", *table(compared)] if compared else []
+    matched = _match(data)
+    lines += ["", *table(matched)] if matched else []
     return [*lines, *(f"caveat: {text}" for text in caveats)]
 
 
@@ -104,18 +108,33 @@ def _growth(recipe: Recipe, parts: Parts, data: xr.Dataset) -> tuple[list, list[
         found = estimate.growth_rate(data.projection.values, data.step.values)
     rows = [["growth rate of the mean square", "per step", "95% interval"], _estimate_row("  estimate", found)]
     try:
-        lr, momentum = rate_and_momentum(parts.optimizer)
-        rates = linear_rates(parts.landscape, parts.oracle, lr, momentum, point)
+        method = method_of(parts.optimizer)
+        rates = linear_rates(parts.landscape, parts.oracle, method, point)
     except ValueError as error:
         return rows, [*([] if found.reliable else [found.reason]), f"no prediction: {error}"]
-    rate = theory.growth_rate(lr, float(point.eigenvalues[0]), momentum=momentum)
-    rows.append([f"  theory: 2 ln {'z+' if momentum else 'a'}", f"{rate:.5g}", ""])
+    rate = theory.growth_rate(method.lr, float(point.eigenvalues[0]), **method.how)
+    rows.append([f"  theory: 2 ln {'z+' if method.momentum else 'a'}", f"{rate:.5g}", ""])
     caveats = [*([] if found.reliable else [found.reason]), *rates.caveats]
     if rates.differ and rates.log_rate is not None:
         rows.append(["  theory: ln rho, all directions", f"{rates.log_rate:.5g}", ""])
         caveats.append("differing curvatures make the mean square grow faster than 2 ln a")
     broken = kink(parts.landscape, point, 0)
     return rows, [*caveats, *([broken] if broken else [])]
+
+
+def _match(data: xr.Dataset) -> list:
+    """Variance, kurtosis and trace of the noise beside the mini-batch's, where the run recorded them."""
+    if "noise_match" not in data.attrs:
+        return []
+    shown = (("escape", "variance"), ("escape", "kurtosis"), ("all", "trace"), ("all", "distance"))
+    match = recorded_match(data)
+    rows = [["noise at the start", "measured", "error", "mini-batch", ""]]
+    for direction, quantity in shown:
+        for row in match.of(direction=direction, quantity=quantity):
+            where = "along the escape direction" if direction == "escape" else "in all directions"
+            numbers = ("none" if math.isnan(x) else f"{x:.4g}" for x in (row.measured, row.error, row.expected))
+            rows.append([f"  {quantity} {where}", *numbers, "differs" if row.differs else ""])
+    return rows if len(rows) > 1 else []
 
 
 def _estimate_row(label: str, found) -> list[str]:

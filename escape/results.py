@@ -137,6 +137,8 @@ def merge(*shards: xr.Dataset) -> xr.Dataset:
         {name: _joined(ordered, name) for name in ordered[0].coords},
     )
     attrs = {key: value for key, value in ordered[0].attrs.items() if key != "shard"}
+    matched = [data.attrs["noise_match"] for data in ordered if "noise_match" in data.attrs]
+    attrs |= {"noise_match": matched[0]} if matched else {}
     counts = (sum(int(data.attrs[key]) for data in ordered) for key in _COUNTS)
     seconds = sum(float(data.attrs["wall_seconds"]) for data in ordered)
     whole.attrs = {**attrs, **work(*counts), "wall_seconds": seconds}

@@ -17,14 +17,20 @@ from escape.block import run_block
 from escape.checked import checked_run
 from escape.execute import Task, check_executor, run_blocks, said_on_interruption
 from escape.landscapes.base import Landscape
+from escape.noise_geometry.record import ATTRIBUTE, as_json, measured_match
 from escape.observables import Observable
 from escape.optimizers import Optimizer
 from escape.oracles import Oracle
 from escape.parts import Parts
+from escape.progress import show_passes
 from escape.provenance import environment, spec_of
 from escape.results import Gathering, shard_blocks
 from escape.run import EXITED, Run
 from escape.store import Store
+from escape.streams import block_generator
+
+# Between the seed of a run and that of the draws by which its noise is matched.
+_MATCH_SEED = 1 << 31
 
 
 def simulate(
@@ -47,6 +53,7 @@ def simulate(
     shard: tuple[int, int] | None = None,
     progress: bool | str | Callable[[int, int], None] | None = None,
     compile: bool | str = "auto",
+    match: bool = False,
 ) -> xr.Dataset:
     """Run many independent chains and record what is asked of them.
 
@@ -95,6 +102,10 @@ def simulate(
     compile : bool or "auto"
         Run chunks of steps as one graph made by torch.compile. "auto": on a GPU, where launching one small operation
         after the other would take longer than running them; not on a CPU, where eager steps are the reference.
+    match : bool
+        Whether to measure at the mean start, and to keep in the result, how the oracle's noise matches that of the
+        mini-batch it stands for: mean, covariance and fourth moment; read it by `recorded_match`. No part of what the
+        result depends on: a stored run that has none is given it.
 
     Returns
     -------
@@ -121,11 +132,12 @@ def simulate(
     UserWarning
         If `until` already holds at the start.
     """
-    run = checked_run(
-        landscape, oracle, optimizer, start, steps, chains, observe, every, until, seed, block, compile, reduce,
-        common_random_numbers,
-    )  # fmt: skip
-    return run_checked(run, executor=executor, store=store, shard=shard, progress=progress)
+    with show_passes(progress):
+        run = checked_run(
+            landscape, oracle, optimizer, start, steps, chains, observe, every, until, seed, block, compile, reduce,
+            common_random_numbers,
+        )  # fmt: skip
+    return run_checked(run, executor=executor, store=store, shard=shard, progress=progress, match=match)
 
 
 def run_checked(
@@ -136,6 +148,7 @@ def run_checked(
     shard: tuple[int, int] | None = None,
     progress: bool | str | Callable[[int, int], None] | None = None,
     job: Callable | None = None,
+    match: bool = False,
 ) -> xr.Dataset:
     """Run what `checked_run` made of the arguments of `simulate`; the rest as there.
 
@@ -145,6 +158,8 @@ def run_checked(
         What is sent to an executor for each block, (number) -> BlockResult, in place of the run itself.
     """
     check_executor(executor)
+    if not isinstance(match, bool):
+        raise ValueError(f"match must be True or False, got {match!r}")
     numbers = range(run.blocks) if shard is None else shard_blocks(shard, run.blocks)
     _warn_of_early_exits(run)
     spec = spec_of(run, need_key=store is not None)
@@ -154,9 +169,13 @@ def run_checked(
         store = store if isinstance(store, Store) else Store(store)
         found = store.find(spec, **part)
         if found is not None:
+            if match and ATTRIBUTE not in found.attrs:
+                found.attrs[ATTRIBUTE] = _match(run)
+                store.save(spec, found, **part)
             return found
         store.check(spec, **part)
         parts = Parts(store.parts(spec, **part), run)
+    matched = {ATTRIBUTE: _match(run)} if match else {}
     began = time.perf_counter()
     gathering = Gathering(run, numbers)
     job = job or functools.partial(run_block, run)
@@ -164,7 +183,8 @@ def run_checked(
     run_blocks(tasks, lambda task, result: gathering.take(task.number, result), executor, progress)
     data = gathering.dataset()
     _warn_of_drawn_exits(run, data)
-    data.attrs |= {"spec": json.dumps(spec), **part, **environment(run), "wall_seconds": time.perf_counter() - began}
+    seconds = time.perf_counter() - began
+    data.attrs |= {"spec": json.dumps(spec), **part, **matched, **environment(run), "wall_seconds": seconds}
     if store is not None:
         with said_on_interruption(parts):
             store.save(spec, data, **part)
@@ -223,6 +243,15 @@ def replay(
         },
         {"step": np.arange(len(path)), "chain": chain},
     )
+
+
+def _match(run: Run) -> str:
+    """Match of the run's oracle with its mini-batch, as JSON: at the start, or the mean start of the first block."""
+    starts = run.starts(0, block_generator(run.seed, 0, run.landscape.samples.device))[: run.wanted(0)]
+    mean = run.landscape.retract(starts.mean(0, keepdim=True))[0]
+    x = mean if bool(torch.isfinite(mean).all()) else starts[0]
+    # Draws of their own: those of the run's first block begin with its seed.
+    return as_json(measured_match(run.landscape, run.oracle, x, seed=run.seed + _MATCH_SEED))
 
 
 def _warn_of_early_exits(run: Run) -> None:

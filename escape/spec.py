@@ -11,8 +11,12 @@ import types
 import numpy as np
 import torch
 
+from escape.mapped import is_mapped, scan
+
 # Tensors up to this many numbers are written out; larger ones by their digest.
 _WRITTEN_OUT = 16
+# Numbers copied at once for a digest.
+_AT_ONCE = 1 << 20
 
 
 def describe(thing) -> object:
@@ -42,7 +46,7 @@ def _describe(thing, above: tuple) -> object:
         case bytes() | complex() | range() | slice() | types.EllipsisType():
             return repr(thing)
         case torch.Tensor():
-            return _describe_array(thing.detach().cpu().numpy())
+            return _describe_tensor(thing.detach())
         case np.ndarray():
             return _describe_array(thing)
         case np.generic():
@@ -69,6 +73,8 @@ def _describe(thing, above: tuple) -> object:
             return getattr(thing, "__qualname__", thing.__name__)
         case type():
             return _describe_type(thing, above)
+        case torch.nn.Module():
+            return _describe_module(thing, above)
     if dataclasses.is_dataclass(thing):
         fields = {field.name: _describe(getattr(thing, field.name), above) for field in dataclasses.fields(thing)}
         return {"type": _describe_type(type(thing), above), **fields}
@@ -93,6 +99,30 @@ def _describe_type(cls: type, above: tuple) -> object:
         if not _foreign(base.__module__):
             members |= {key: _member(value, above) for key, value in vars(base).items() if key not in _BOOKKEEPING}
     return {"name": name, "code": digest(members)}
+
+
+# What every module has, whatever it does: parameters, buffers and parts are described by themselves.
+_OF_EVERY_MODULE = frozenset(vars(torch.nn.Module())) - {"training"}
+_HOOKS = {name for name in _OF_EVERY_MODULE if "forward" in name or "backward" in name}
+
+
+def _describe_module(module: torch.nn.Module, above: tuple) -> dict:
+    """Types, settings, buffers and parameters of a module and its parts; what two names share has one number."""
+    order, parameters = {}, []
+    for name, one in module.named_parameters(remove_duplicate=False):
+        number = order.setdefault(id(one), len(order))
+        parameters.append([name, number, one.requires_grad, _describe(one, above)])
+    parts = [[name, _describe_part(part, above)] for name, part in module.named_modules(remove_duplicate=False)]
+    return {"parts": parts, "parameters": parameters}
+
+
+def _describe_part(part: torch.nn.Module, above: tuple) -> dict:
+    held = vars(part)
+    if any(held.get(name) for name in _HOOKS):
+        raise TypeError(f"{type(part).__qualname__} has hooks, which have no description by value; make them layers")
+    settings = {name: _describe(value, above) for name, value in held.items() if name not in _OF_EVERY_MODULE}
+    buffers = {name: _describe(value, above) for name, value in held["_buffers"].items()}
+    return {"type": _describe_type(type(part), above), "settings": settings, "buffers": buffers}
 
 
 # What Python and dataclasses write into a class of themselves: it follows from the rest, or says nothing.
@@ -127,7 +157,18 @@ def _describe_array(array: np.ndarray) -> dict:
     shown = {"dtype": str(array.dtype), "shape": list(array.shape)}
     if array.size <= _WRITTEN_OUT:
         return {**shown, "values": array.tolist()}
-    return {**shown, "sha256": hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]}
+    sha256, rows = hashlib.sha256(), max(1, _AT_ONCE * len(array) // array.size)
+    for first in range(0, len(array), rows):
+        sha256.update(np.ascontiguousarray(array[first : first + rows]).tobytes())
+    return {**shown, "sha256": sha256.hexdigest()[:16]}
+
+
+def _describe_tensor(tensor: torch.Tensor) -> dict:
+    """As the array of the same numbers; what is mapped from a file is read once for each time that it is mapped."""
+    if not is_mapped(tensor) or tensor.numel() <= _WRITTEN_OUT:
+        return _describe_array(tensor.cpu().numpy())
+    shown = {"dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
+    return {**shown, "sha256": scan(tensor).sha256[:16]}
 
 
 def _describe_function(function: types.FunctionType, above: tuple) -> object:

@@ -30,7 +30,8 @@ def coordinates(x: np.ndarray) -> str:
 def kind_text(point: CriticalPoint) -> str:
     """Name a critical point's kind, index and type of noise."""
     noise = f", noise type {point.noise}" if point.noise else ""
-    return f"{point.kind}, index {point.index}{noise}"
+    index = point.index if point.index_known else f"at least {point.negative}"
+    return f"{point.kind}, index {index}{noise}"
 
 
 _LAWS = {

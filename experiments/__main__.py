@@ -7,7 +7,17 @@ import click
 from escape.cli import OneLine
 from experiments.common import checked_settings, options, run_all
 
-NAMES = ("saddle_growth", "exit_times", "digits_saddle", "sharp_flat", "dimension")
+NAMES = (
+    "saddle_growth",
+    "exit_times",
+    "optimizers",
+    "digits_saddle",
+    "sharp_flat",
+    "dimension",
+    "isotropy",
+    "noise_ladder",
+    "memory",
+)
 
 
 @click.group(cls=OneLine, help=__doc__)

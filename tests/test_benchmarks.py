@@ -16,7 +16,8 @@ from benchmarks.memory import _high_water
 from benchmarks.problems import Affine, Linear
 from benchmarks.race import _apart, _reached
 
-OWN = [(job, name) for job, held in JOBS.items() for name in ("escape", "torch-batched") if name in held.contenders]
+ALONE = ("escape", "torch-batched", "torch-training")
+OWN = [(job, name) for job, held in JOBS.items() for name in ALONE if name in held.contenders]
 
 
 @pytest.mark.parametrize(("job", "contender"), OWN)

@@ -227,7 +227,7 @@ def test_threshold_passed_at_the_start_is_a_warning(run):
 SIMULATE = {
     "batch": (["additive-saddle", "--batch-size", 2000], ["2000", "n = 1000"]),
     "batch 0": (["additive-saddle", "--batch-size", 0], ["batch_size"]),
-    "batch of all": (["additive-saddle", "--oracle", "full", "--batch-size", 8], ["full takes no batch size", "--batch-size"]),
+    "batch of all": (["additive-saddle", "--oracle", "full", "--batch-size", 8], ["full takes no batch size"]),
     "lr": (["additive-saddle", "--lr", -1], ["lr must be a positive"]),
     "lr nan": (["additive-saddle", "--lr", "nan"], ["nan"]),
     "lr word": (["additive-saddle", "--lr", "fast"], ["--lr", "fast"]),

@@ -210,3 +210,15 @@ def test_regime_speaks_of_growth_per_step():
 def test_bad_input_is_named(call, word):
     with pytest.raises(ValueError, match=word):
         call()
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("lr", [0.001, 0.1, 0.5])
+def test_look_ahead_factor_is_that_of_the_late_path(lr, momentum):
+    x = path(4000 if lr < 0.01 else 300, lr, -1.0, momentum, True, x0=1.0)
+    ahead = x[-1] + momentum * (x[-1] - x[-2])
+    factor = theory.look_ahead_factor(lr, -1.0, momentum=momentum)
+    assert ahead / x[-1] == pytest.approx(factor, rel=1e-12)
+    assert factor == 1 if momentum == 0 else factor > 1
+    with pytest.raises(ValueError, match="negative"):
+        theory.look_ahead_factor(lr, 1.0, momentum=momentum)

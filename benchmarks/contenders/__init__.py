@@ -39,6 +39,7 @@ CONTENDERS = {
     "escape-eager": Entry("engine", "Engine", "escape, compile=False", options={"compile": False}),
     "escape-compiled": Entry("engine", "Engine", "escape, compile=True", options={"compile": True}),
     "torch-optim": Entry("hand_torch", "Optim", "torch.optim.SGD, one chain after the other"),
+    "torch-training": Entry("hand_torch", "Training", "torch.optim.SGD on the same module, one chain after the other"),
     "torch-batched": Entry("hand_torch", "Batched", "torch by hand, all chains side by side"),
     "jax": Entry("jax_plain", "Plain", "JAX, vmap(grad(loss)) in a jitted scan", ("jax",)),
     "jax-tuned": Entry("jax_tuned", "Tuned", "JAX tuned by hand: gather, mean, update", ("jax",)),

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from benchmarks.landscapes import landscape_of
-from benchmarks.problems import Passage
+from benchmarks.problems import Network, Passage
 from escape import Above, GaussianNoise, GradientDescent, MiniBatch, NormalStart, SquaredProjection, simulate
 
 _EXITED = 1
@@ -18,8 +18,8 @@ class Engine:
         self.how = {"compile": compile, "block": block}
         self.chains = problem.chains
         self.variant, self.notes = dtype, {}
-        self.landscape = landscape_of(problem, getattr(torch, dtype), device, problem.own, closed)
-        kind = GaussianNoise if problem.gaussian else MiniBatch
+        self.landscape = landscape_of(problem, getattr(torch, dtype), device, getattr(problem, "own", True), closed)
+        kind = MiniBatch if isinstance(problem, Network) or not problem.gaussian else GaussianNoise
         self.oracle = kind(problem.b, replacement=replacement)
         if isinstance(problem, Passage):
             saddle = self.landscape.critical_points()[0]

@@ -1,8 +1,12 @@
 """torch as people write it by hand, on its own threads."""
 
+import copy
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 
+from benchmarks.landscapes import network_of
 from benchmarks.problems import Linear, Passage
 
 
@@ -100,6 +104,39 @@ class Optim:
             loss.backward()
             optimizer.step()
         return x.detach()
+
+
+class Training:
+    """The usual training loop of a module, one chain after the other: few chains, and its rate is per chain-step."""
+
+    def __init__(self, problem, device):
+        self.problem, self.device = problem, device
+        self.chains, self.replacement = 64, True
+        self.variant, self.notes = f"{self.chains} chains", {}
+        inputs, targets = problem.data
+        self.inputs = torch.as_tensor(inputs, dtype=torch.float32, device=device)
+        self.targets = torch.as_tensor(targets, device=device)
+        self.module = network_of(problem).to(device)
+        self.begun = copy.deepcopy(self.module.state_dict())
+        # Layers this small are no work for two threads.
+        torch.set_num_threads(1)
+
+    def run(self, steps: int, seed: int) -> np.ndarray:
+        """Positions after `steps` steps."""
+        torch.manual_seed(seed)
+        return torch.stack([self._chain(steps) for _ in range(self.chains)]).cpu().numpy()
+
+    def _chain(self, steps):
+        problem, module, n = self.problem, self.module, len(self.inputs)
+        module.load_state_dict(self.begun)
+        optimizer = torch.optim.SGD(module.parameters(), lr=problem.lr)
+        for _ in range(steps):
+            index = torch.randint(n, (problem.b,), device=self.device)
+            loss = F.cross_entropy(module(self.inputs[index]), self.targets[index])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return torch.nn.utils.parameters_to_vector(module.parameters()).detach()
 
 
 class _Bound:

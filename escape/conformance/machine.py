@@ -12,11 +12,23 @@ from escape.conformance.seen import Seen
 from escape.conformance.subject import Subject
 from escape.landscapes.base import Landscape
 from escape.optimizers import GradientDescent, HeavyBall
-from escape.oracles import FullBatch, GaussianNoise, IsotropicNoise, MiniBatch
+from escape.oracles import (
+    DiagonalNoise,
+    FullBatch,
+    GaussianNoise,
+    HessianNoise,
+    IsotropicNoise,
+    LeadingNoise,
+    MiniBatch,
+    Reshuffled,
+    StableNoise,
+)
 from escape.simulate import simulate
 
 # Units of single-precision roundoff that values and gradients may differ by, of the largest of their kind.
 _SINGLE = 1e3
+# Dimension up to which oracles take a spectrum at every step.
+_SPECTRA = 16
 
 
 def single(subject: Subject, see: Seen) -> None:
@@ -85,8 +97,12 @@ def run(subject: Subject, see: Seen) -> None:
     landscape, x = subject.landscape, subject.x[:4]
     before = {name: value.clone() for name, value in _tensors(landscape)} | {"samples": subject.samples.clone()}
     batch = min(2, landscape.n)
-    oracles = [FullBatch(), MiniBatch(batch), MiniBatch(batch, replacement=True), GaussianNoise(batch)]
-    oracles += [IsotropicNoise(batch)] if subject.dimension is not None else []
+    oracles = [FullBatch(), MiniBatch(batch), MiniBatch(batch, replacement=True), Reshuffled(batch)]
+    oracles += [GaussianNoise(batch)]
+    if subject.dimension is not None:
+        at = x[0] if subject.dimension > _SPECTRA else None
+        oracles += [DiagonalNoise(batch), LeadingNoise(batch, at=at), HessianNoise(batch, at=at)]
+        oracles += [IsotropicNoise(batch), StableNoise(1.5, batch_size=batch)]
     # So small a step that no chain gets anywhere: it is the way that is looked at.
     lr = 1e-3 / max(1.0, subject.slope)
     # An optimizer sees nothing of the landscape but its gradient: one oracle will do for the second.

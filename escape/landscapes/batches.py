@@ -14,8 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from escape.mapped import gathered, is_mapped
+
 # All scores by one matrix product take less time than those of the batch alone once b exceeds this share of n.
 _DENSE = 1 / 6
+# Numbers of rows picked from a file at once.
+_PICKED = 1 << 21
 # Of torch.embedding_bag.
 _SUM = 0
 _MKL = torch.backends.mkl.is_available()
@@ -25,6 +29,9 @@ def batch_sum(rows: Tensor, index: Tensor, weights: Tensor | None = None) -> Ten
     """Σ_j w_j rows[index_j] for every batch: rows (n, k), index (c, b), weights (c, b) or ones -> (c, k)."""
     if torch.compiler.is_compiling():
         return F.embedding_bag(index, rows, mode="sum", per_sample_weights=weights)
+    if is_mapped(rows):
+        picked = picked_batches(rows, index)
+        return torch.cat([batch_sum(own, places, _of(weights, chains)) for chains, own, places in picked])
     if rows.dtype != torch.float64 or not _compressed(rows):
         if weights is not None:
             weights = weights.reshape(-1)
@@ -38,13 +45,35 @@ def batch_sum(rows: Tensor, index: Tensor, weights: Tensor | None = None) -> Ten
 
 def batch_scores(x: Tensor, features: Tensor, index: Tensor) -> Tensor:
     """z_jᵀx of the rows z_j in every point's own batch: x (c, d), features (n, d), index (c, b) -> (c, b)."""
-    b, n = index.shape[1], len(features)
-    if b > _DENSE * n:
+    if dense(index.shape[1], len(features)):
         return (x @ features.T).gather(1, index.long())
+    return sparse_scores(x, features, index)
+
+
+def dense(b: int, n: int) -> bool:
+    """Whether scores of batches of b of n rows are picked from those of all rows."""
+    return b > _DENSE * n
+
+
+def picked_batches(rows: Tensor, index: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Pick the rows of batches, some chains at a time: chains, rows (c' b, k), places in these (c', b)."""
+    (c, b), some = index.shape, max(1, _PICKED // max(1, index.shape[1] * rows.shape[1]))
+    for first in range(0, c, some):
+        chains = slice(first, min(c, first + some))
+        own = gathered(rows, index[chains]).flatten(0, 1)
+        yield chains, own, torch.arange(len(own), dtype=index.dtype).view(-1, b)
+
+
+def sparse_scores(x: Tensor, features: Tensor, index: Tensor) -> Tensor:
+    """`batch_scores`, of the rows of the batches alone."""
     if features.dtype not in (torch.float32, torch.float64) or not _compressed(features):
         return torch.bmm(features[index], x[:, :, None])[:, :, 0]
-    wanted = _matrix(index, features.new_zeros(index.shape), n)
+    wanted = _matrix(index, features.new_zeros(index.shape), len(features))
     return torch.sparse.sampled_addmm(wanted, x, features.T, beta=0).values().view(index.shape)
+
+
+def _of(weights: Tensor | None, chains: slice) -> Tensor | None:
+    return None if weights is None else weights[chains]
 
 
 @contextlib.contextmanager

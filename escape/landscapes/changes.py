@@ -3,7 +3,7 @@
 from functools import cached_property
 
 # Where an object keeps the values that it had when it was last looked at.
-_VALUES = "_values_at_last_run"
+VALUES = "_values_at_last_run"
 
 
 def forget_if_changed(owner: object) -> None:
@@ -11,13 +11,13 @@ def forget_if_changed(owner: object) -> None:
     cached = {
         name for kind in type(owner).__mro__ for name, value in vars(kind).items() if isinstance(value, cached_property)
     }
-    values = {name: value for name, value in vars(owner).items() if name not in cached and name != _VALUES}
+    values = {name: value for name, value in vars(owner).items() if name not in cached and name != VALUES}
     now = {name: (value, getattr(value, "_version", None)) for name, value in values.items()}
-    before = vars(owner).get(_VALUES, now)
+    before = vars(owner).get(VALUES, now)
     if now.keys() != before.keys() or not all(_unchanged(now[name], before[name]) for name in now):
         for name in cached:
             vars(owner).pop(name, None)
-    vars(owner)[_VALUES] = now
+    vars(owner)[VALUES] = now
 
 
 def _unchanged(now: tuple, before: tuple) -> bool:

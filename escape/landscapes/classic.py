@@ -162,7 +162,7 @@ class BiChannel(Potential):
             raise ValueError(f"scale must be positive, got {self.scale}")
         super().__post_init__()
 
-    def _parts(self, y: Tensor) -> tuple[Tensor, ...]:
+    def _terms(self, y: Tensor) -> tuple[Tensor, ...]:
         """v, w, and the exponentials: middle, upper, right, left."""
         first, second = y[0], y[1]
         v, w = second - 1 / 3, second - 5 / 3
@@ -172,13 +172,13 @@ class BiChannel(Potential):
 
     def potential(self, y: Tensor) -> Tensor:
         """A[y_1⁴/5 + v⁴/5 + hill − upper hole − (right hole + left hole)]."""
-        v, _, hill, upper, right, left = self._parts(y)
+        v, _, hill, upper, right, left = self._terms(y)
         return self.scale * (0.2 * (y[0] ** 4 + v**4) + hill - upper - (right + left))
 
     def slope(self, y: Tensor) -> Tensor:
         """The gradient; along y_1 exactly zero on the axis of symmetry."""
         first, second = y[0], y[1]
-        v, w, hill, upper, right, left = self._parts(y)
+        v, w, hill, upper, right, left = self._terms(y)
         along = 0.8 * first**3 + 2 * first * (upper - hill) + 2 * ((first - 1) * right + (first + 1) * left)
         across = 0.8 * v**3 + 2 * (w * upper - v * hill) + 2 * second * (right + left)
         return self.scale * torch.stack([along, across])

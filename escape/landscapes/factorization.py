@@ -1,5 +1,6 @@
 """Rank-one factorization of a data matrix: streaming principal components, with real saddles from real data."""
 
+import functools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -63,8 +64,8 @@ class RankOneFactorization(GeneralizedLinear):
     @cached_property
     def spectrum(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues μ of A, descending (d,), and eigenvectors v in columns (d, d)."""
-        data = self.data.double()
-        values, vectors = torch.linalg.eigh(data.T @ data / self.n)
+        squares = (part.double().T @ part.double() for part in self._sample_parts(1, "spectrum"))
+        values, vectors = torch.linalg.eigh(functools.reduce(torch.add, squares) / self.n)
         return values.flip(0).to(self.data.dtype), vectors.flip(1).to(self.data.dtype)
 
     def common_loss(self, x: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ class QuadraticSaddle(Landscape):
     basis: Tensor | None = None
 
     affine = True
+    constant_hessian = True
 
     def __post_init__(self):
         if self.curvatures.ndim != 2 or self.curvatures.shape != self.tilts.shape:
@@ -156,13 +157,13 @@ class QuadraticSaddle(Landscape):
 
     def sample_loss(self, x: Tensor, sample: Tensor) -> Tensor:
         """½ Σ_j h_j (Qᵀx)_j² + gᵀx."""
-        h, g = self._parts(sample)
+        h, g = self._halves(sample)
         y = x if self.basis is None else self.basis.T @ x
         return 0.5 * (h * y * y).sum() + (g * x).sum()
 
     def sample_gradient(self, x: Tensor, sample: Tensor) -> Tensor:
         """Q (h ∘ Qᵀx) + g."""
-        h, g = self._parts(sample)
+        h, g = self._halves(sample)
         return torch.addcmul(g, h, x) if self.basis is None else self.basis @ (h * (self.basis.T @ x)) + g
 
     def critical_points(self) -> tuple[CriticalPoint, ...]:
@@ -179,7 +180,7 @@ class QuadraticSaddle(Landscape):
     def _varies(self) -> tuple[bool, bool]:
         return tuple(bool((half != half[0]).any()) for half in (self.curvatures, self.tilts))
 
-    def _parts(self, sample: Tensor) -> tuple[Tensor, Tensor]:
+    def _halves(self, sample: Tensor) -> tuple[Tensor, Tensor]:
         """Curvatures and tilt of one sample, the constant half from its first row."""
         d = self.dimension
         first_h, first_g = self.curvatures[0], self.tilts[0]

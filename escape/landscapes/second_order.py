@@ -10,6 +10,7 @@ from torch.func import grad, hessian, vjp, vmap
 from escape.landscapes.base import Landscape
 from escape.landscapes.critical_point import CriticalPoint
 from escape.landscapes.generalized_linear import GeneralizedLinear
+from escape.landscapes.module import ModuleLandscape
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,8 @@ class SecondOrder(Landscape):
 
     landscape: Landscape
     point: CriticalPoint
+
+    constant_hessian = True
 
     @property
     def samples(self) -> Tensor:
@@ -63,6 +66,17 @@ class SecondOrder(Landscape):
         slope, pull = vjp(lambda y: self.landscape.sample_gradient(y, sample), self.point.location)
         return slope, pull(delta)[0]
 
+    def _batch_gradient(self, x: Tensor, index: Tensor) -> Tensor:
+        """g_B + H_B δ; a network's by one derivative of its batched gradient, without one a sample."""
+        if not isinstance(self.landscape, ModuleLandscape):
+            return super()._batch_gradient(x, index)
+        here = self.point.location.expand_as(x).clone()
+        with torch.enable_grad():  # functions are run, not recordings of them, which know no transforms
+            # In reverse: torch's forward derivatives know nothing of threads.
+            slope, pull = vjp(lambda y: self.landscape.gradient(y, index), here)
+            (bend,) = pull(x - here)
+        return (slope + bend).detach()
+
     def critical_points(self) -> tuple[CriticalPoint, ...]:
         """The point of the expansion, the only one unless the Hessian is singular."""
         return (self.point,)
@@ -89,6 +103,8 @@ class SecondOrderScores(GeneralizedLinear):
 
     landscape: GeneralizedLinear
     point: CriticalPoint
+
+    constant_hessian = True
 
     @property
     def dimension(self) -> int:

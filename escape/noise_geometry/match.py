@@ -1,8 +1,8 @@
 """Whether the noise of an oracle is that of the mini-batch it stands for: mean, covariance and fourth moment."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,54 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from escape.landscapes.base import Landscape
-from escape.noise_geometry.moments import batch_kurtosis, covariance_distance, sample_kurtosis
+from escape.noise_geometry.judge import Judge, MatchRow
 from escape.noise_geometry.products import Products, check_directions
 from escape.noise_geometry.spectra import extremes
-from escape.oracles import MiniBatch, Oracle
+from escape.oracles import MiniBatch, Oracle, StableNoise
 from escape.streams import block_generator
 
 # Numbers drawn, or gradients, at once; draws that the distance between covariances takes, in pairs.
 _AT_ONCE, _PAIRED = 1 << 21, 2000
 # Size up to which the Hessian is held to find the escape direction.
 _DENSE = 2000
-# Standard errors beyond which a row differs. An estimate of zero distance has no normal law: at worst it is one of
-# (χ²₁ − 1)/√2, which exceeds 15 with probability 2e-6.
-_ALLOWED = {"distance": 15.0}
-_ALLOWED_ELSE = 5.0
-
-
-class MatchRow(NamedTuple):
-    """One moment of one oracle beside the exact one of the mini-batch.
-
-    Attributes
-    ----------
-    oracle : str
-        The oracle, as printed.
-    direction : str
-        "escape", "random 1", "given 1", …, or "all".
-    quantity : str
-        "mean", "variance" and "kurtosis" (excess) of vᵀ(g − ∇f) along a direction; "trace" of the covariance and
-        "distance" |Cov − κC|²_F/|κC|²_F for all.
-    measured, error : float
-        From the draws, with its standard error.
-    expected : float
-        Exact value of the mini-batch.
-    z : float
-        (measured − expected)/error; NaN where one of them is not defined.
-    """
-
-    oracle: str
-    direction: str
-    quantity: str
-    measured: float
-    error: float
-    expected: float
-    z: float
-
-    @property
-    def differs(self) -> bool:
-        """Whether |z| exceeds 5, or 15 for a distance: a false alarm with probability 2e-6 at most."""
-        return abs(self.z) > _ALLOWED.get(self.quantity, _ALLOWED_ELSE)
 
 
 @dataclass(frozen=True)
@@ -70,10 +32,13 @@ class NoiseMatch:
         In the order of the oracles.
     draws : int
         Gradients drawn of each oracle.
+    note : str
+        Why there are no rows, where there are none.
     """
 
     rows: tuple[MatchRow, ...]
     draws: int
+    note: str = ""
 
     def of(
         self, oracle: Oracle | str | None = None, direction: str | None = None, quantity: str | None = None
@@ -83,6 +48,8 @@ class NoiseMatch:
         return tuple(row for row in self.rows if all(a is None or a == b for a, b in zip(wanted, row[:3], strict=True)))
 
     def __str__(self) -> str:
+        if not self.rows:
+            return f"no match: {self.note}"
         names = {name: f"[{j + 1}]" for j, name in enumerate(dict.fromkeys(row.oracle for row in self.rows))}
         lines = [f"{short} {name}" for name, short in names.items()] + [f"{self.draws} draws of each"]
         heads = ("measured", "error", "mini-batch", "z")
@@ -144,9 +111,10 @@ def noise_match(
 
     Notes
     -----
-    Standard errors are by the delta method from the draws' own moments; for kurtosis they need many more draws than
-    the heaviest tail has one event in. The distance takes the first 2000 draws, in pairs; a biased oracle shows in it
-    too, and it is NaN if both d and n exceed 2000 or κC = 0.
+    Of `Reshuffled` it is one batch, at the beginning of an epoch. Standard errors are by the delta method from the
+    draws' own moments; for kurtosis they need many more draws than the heaviest tail has one event in. The distance
+    takes the first 2000 draws, in pairs; a biased oracle shows in it too, and it is NaN if both d and n exceed 2000 or
+    κC = 0.
 
     Source: derived; U-statistics as in Hoeffding 1948, Annals of Mathematical Statistics 19:293.
     """
@@ -164,7 +132,10 @@ def noise_match(
         square = _square(products)
         rows = []
         for number, (oracle, batch) in enumerate(zip(oracles, references, strict=True)):
-            judge = _Judge(str(oracle), products, batch)
+            judge = Judge(str(oracle), products, batch)
+            if _infinite(oracle, products):
+                rows += judge.infinite(names, slopes)
+                continue
             along, norms, some = _drawn(oracle, products, columns, draws, seed, number)
             for j, name in enumerate(names):
                 rows += judge.along(name, along[:, j], slopes[:, j])
@@ -182,6 +153,13 @@ def _reference(landscape: Landscape, oracle: Oracle, batch_size: int | None, rep
     batch.check(landscape)
     oracle.check(landscape)
     return batch
+
+
+def _infinite(oracle: Oracle, products: Products) -> bool:
+    """Whether the noise has no variance, which no number of draws would show."""
+    return isinstance(oracle, StableNoise) and math.isinf(
+        oracle.noise_variance(products.landscape, products.x, torch.ones_like(products.x))
+    )
 
 
 def _directions(products: Products, given: Tensor, seed: int) -> tuple[list[str], Tensor]:
@@ -207,7 +185,7 @@ def _drawn(
 ) -> tuple[NDArray, NDArray, Tensor]:
     """Vᵀu and |u|² of all draws, (draws, m) and (draws,), and u itself of the first ones."""
     landscape, d = products.landscape, products.d
-    width = max(1, min(draws, _AT_ONCE // max(d, oracle.draw_size(landscape))))
+    width = max(1, min(draws, _AT_ONCE // max(d, oracle.draw_size(landscape), oracle.carried_size(landscape))))
     generator = block_generator(seed, number, products.x.device)
     along, norms, kept, done = [], [], [], 0
     while done < draws:
@@ -223,58 +201,3 @@ def _drawn(
             kept.append(u[: _PAIRED - done])
         done += c
     return np.concatenate(along), np.concatenate(norms), torch.cat(kept)
-
-
-class _Judge:
-    """Rows of one oracle."""
-
-    def __init__(self, name: str, products: Products, batch: MiniBatch):
-        self._name, self._products, self._batch = name, products, batch
-        self._kappa = batch.covariance_factor(products.landscape)
-        # Rounding of a gradient, below which a difference counts as none.
-        self._floor = 1e-12 * max(products.mean_square**0.5, 1e-300)
-
-    def along(self, name: str, values: NDArray, slopes: NDArray) -> list[MatchRow]:
-        """Mean, variance and excess kurtosis along one direction."""
-        m = len(values)
-        u = values - values.mean()
-        variance = float((u**2).mean()) * m / (m - 1)
-        expected = self._kappa * float((slopes**2).mean())
-        fourth = float((u**4).mean())
-        # To second order too: where vᵀu takes two values ±s, all first-order errors vanish.
-        spread = np.hypot(max(fourth - variance**2, 0.0) ** 0.5 / m**0.5, 4 * variance / m)
-        silent = variance <= self._floor**2
-        if silent:
-            variance, spread = 0.0, 0.0
-        rows = [
-            self._row(name, "mean", float(values.mean()), variance**0.5 / m**0.5, 0.0, self._floor),
-            self._row(name, "variance", variance, float(spread), expected, self._floor**2),
-        ]
-        exact = float("nan") if expected <= self._floor**2 else self._kurtosis(slopes)
-        measured, error = (float("nan"), 0.0) if silent else sample_kurtosis(u)
-        return [*rows, self._row(name, "kurtosis", measured, error, exact, 0.0)]
-
-    def all(self, norms: NDArray, some: Tensor, square: float) -> list[MatchRow]:
-        """Trace of the covariance, and distance of the covariances."""
-        error = float(np.hypot(norms.std() / len(norms) ** 0.5, 4 * norms.mean() / len(norms)))
-        expected = self._kappa * self._products.trace
-        mean = float(norms.mean())
-        # What is left of a gradient without noise is rounding, and has no error worth the name.
-        mean, error = (mean, error) if mean > self._floor**2 else (0.0, 0.0)
-        trace = self._row("all", "trace", mean, error, expected, self._floor**2)
-        size = self._kappa**2 * square
-        distance = float("nan"), 0.0
-        if size > self._floor**4:
-            distance = covariance_distance(some, self._kappa * self._products.covariance_product(some.T).T, size)
-        return [trace, self._row("all", "distance", *distance, 0.0, 0.0)]
-
-    def _kurtosis(self, slopes: NDArray) -> float:
-        return batch_kurtosis(slopes, self._batch.batch_size, self._batch.replacement)
-
-    def _row(self, direction, quantity, measured, error, expected, floor) -> MatchRow:
-        gap = measured - expected
-        if abs(gap) <= floor:
-            z = 0.0
-        else:
-            z = gap / error if error > 0 else np.copysign(np.inf, gap) if gap == gap else np.nan
-        return MatchRow(self._name, direction, quantity, measured, error, expected, float(z))

@@ -18,6 +18,28 @@ def check_lr(lr: Rate) -> None:
         raise ValueError(f"lr must be a positive finite number or a schedule t -> float, got {lr!r}")
 
 
+def check_number(name: str, value: float, *, least: float = -math.inf, above: float = -math.inf) -> None:
+    """Raise ValueError unless `value` is a finite number, at least `least` and above `above`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least:g}, got {value!r}")
+    if value <= above:
+        raise ValueError(f"{name} must be above {above:g}, got {value!r}")
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise ValueError unless `value` lies in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError(f"{name} must lie in [0, 1), got {value!r}")
+
+
+def check_steps(name: str, value: int, least: int = 1) -> None:
+    """Raise ValueError unless `value` is a whole number of steps, `least` or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+
+
 class Optimizer(ABC):
     """How a chain moves. The state is a NamedTuple whose leaves are (c, …) tensors, one of them `x` (c, d)."""
 

@@ -5,6 +5,7 @@ Nothing else in the package knows what kind of noise there is.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Generator, Tensor
 
@@ -12,7 +13,16 @@ from escape.landscapes.base import Landscape
 
 
 class Oracle(ABC):
-    """How the gradient is seen. Frozen and stateless: all randomness comes through `draw`."""
+    """How the gradient is seen. Frozen and stateless: all randomness comes through `draw`.
+
+    Attributes
+    ----------
+    memoryless : bool
+        Whether draws of different steps are independent of each other. Where they are not, what a chain has still to
+        come is carried along (`begin`, `draw_on`), and x alone is no Markov chain.
+    """
+
+    memoryless: ClassVar[bool] = True
 
     def check(self, landscape: Landscape) -> None:  # noqa: B027 - an oracle without limits has nothing to check
         """Raise ValueError where this oracle cannot see that landscape."""
@@ -38,6 +48,45 @@ class Oracle(ABC):
     def draw_size(self, landscape: Landscape) -> int:
         """Numbers drawn per chain and step, by which the engine sizes its chunks."""
         return 1
+
+    def carried_size(self, landscape: Landscape) -> int:
+        """Numbers that each chain carries at most, by which blocks are sized; 0 for an oracle without memory."""
+        return 0
+
+    # What theory needs to know.
+
+    @property
+    def sampling(self) -> str:
+        """How batches are drawn, in words; "full batch" where none are."""
+        return "full batch"
+
+    def noisy(self, landscape: Landscape) -> bool:
+        """Whether the gradient as seen can differ from ∇f anywhere on the landscape, as far as the oracle goes."""
+        return True
+
+    def additive(self, landscape: Landscape) -> bool:
+        """Whether the law of the noise is known to be the same at every point of a landscape with this Hessian."""
+        return landscape.constant_noise
+
+    def noise_covariance(self, landscape: Landscape, x: Tensor, directions: Tensor) -> Tensor:
+        """Cov(Vᵀg) of the gradient g as seen at a point x (d,), V the directions (d, m): (m, m).
+
+        Raises
+        ------
+        ValueError
+            If the oracle does not say.
+        """
+        raise ValueError(f"{type(self).__name__} does not say the covariance of its noise: give it noise_covariance")
+
+    def noise_variance(self, landscape: Landscape, x: Tensor, direction: Tensor) -> float:
+        """Var vᵀg of the gradient g as seen at x (d,) along v (d,); inf where it has no variance.
+
+        Raises
+        ------
+        ValueError
+            If the oracle does not say.
+        """
+        return max(0.0, float(self.noise_covariance(landscape, x, direction[:, None])))
 
 
 @dataclass(frozen=True)
@@ -66,6 +115,19 @@ class Batched(Oracle):
                 f"batch_size {self.batch_size} is larger than the landscape's n = {landscape.n} samples; "
                 f"take at most {landscape.n}, or sample with replacement"
             )
+
+    @property
+    def sampling(self) -> str:
+        """Either "with replacement" or "without replacement"."""
+        return f"with{'' if self.replacement else 'out'} replacement"
+
+    def noisy(self, landscape: Landscape) -> bool:
+        """Whether κ > 0: all but the whole sample without replacement."""
+        return self.covariance_factor(landscape) > 0
+
+    def noise_covariance(self, landscape: Landscape, x: Tensor, directions: Tensor) -> Tensor:
+        """κ VᵀC(x)V; an oracle whose covariance is not the batch's overrides this."""
+        return self.covariance_factor(landscape) * landscape.covariance_along(x, directions)
 
     def covariance_factor(self, landscape: Landscape) -> float:
         """κ in Cov(g_B) = κ C(x): 1/b with replacement, (n − b)/(b(n − 1)) without."""

@@ -33,6 +33,11 @@ def check_batches(landscape: Landscape, oracle: MiniBatch) -> None:
     """Raise TypeError or ValueError unless batches are drawn, and steps go in flat space."""
     if not isinstance(landscape, Landscape):
         raise TypeError(f"landscape must be an instance of Landscape, got {type(landscape).__name__}")
+    if not getattr(oracle, "memoryless", True):
+        raise TypeError(
+            f"oracle must be a MiniBatch: batches of {type(oracle).__name__} depend on those before them in their "
+            "epoch, and cannot be chosen step by step"
+        )
     if not isinstance(oracle, MiniBatch):
         raise TypeError(f"oracle must be a MiniBatch, whose batches can be chosen, got {type(oracle).__name__}")
     oracle.check(landscape)

@@ -36,7 +36,14 @@ from escape.theory.heavy_tail import (
     regression_tail_exponent,
 )
 from escape.theory.kramers import combined_escape_time, eyring_kramers, finite_lr_correction, temperature
-from escape.theory.momentum import growth_factor, growth_rate, kick_std, start_projection, transient_factor
+from escape.theory.momentum import (
+    growth_factor,
+    growth_rate,
+    kick_std,
+    look_ahead_factor,
+    start_projection,
+    transient_factor,
+)
 from escape.theory.multiplicative import SecondMoment, second_moment
 from escape.theory.paradox import paradox_window, paradox_windows
 from escape.theory.perturbed import (
@@ -85,6 +92,12 @@ from escape.theory.stability import (
     nonuniformity_threshold_lr,
 )
 from escape.theory.stable import stable_mean_exit_step, stable_tail_constant
+from escape.theory.stable_saddle import (
+    stable_kick_scale,
+    stable_saddle_exit_step,
+    stable_saddle_exit_variance,
+    stable_saddle_survival,
+)
 from escape.theory.stationary import (
     stationary_covariance,
     stationary_gradient_square,
@@ -143,6 +156,7 @@ __all__ = [
     "langevin_noise",
     "largest_stable_scaling",
     "local_growth_rate",
+    "look_ahead_factor",
     "lyapunov_exponent",
     "lyapunov_exponent_product",
     "mean_exit_step",
@@ -184,7 +198,11 @@ __all__ = [
     "second_moment",
     "spiked_overlap",
     "spiked_top_eigenvalue",
+    "stable_kick_scale",
     "stable_mean_exit_step",
+    "stable_saddle_exit_step",
+    "stable_saddle_exit_variance",
+    "stable_saddle_survival",
     "stable_tail_constant",
     "start_projection",
     "stationary_covariance",

@@ -125,7 +125,9 @@ def adam_exit_step(lr, curvature, radius, start, beta1=0.9, beta2=0.999, eps=1e-
 
     Notes
     -----
-    Exact. Scale invariance ends where |curvature * x0| is not far above eps.
+    Exact. Scale invariance needs eps far below lr * |curvature|, the gradient after one step: with eps at a hundredth
+    of it starts down to 1e-12 of the radius leave within 4% of the same step, although their own gradient is far below
+    eps.
 
     Source: derived; the recursion as for `adam_path`.
     """
