@@ -117,7 +117,7 @@ def seen(landscape, d):
         "loss": landscape.loss(x),
         "weighted": landscape.weighted_gradient(x, weights),
         "hessian": landscape.hessian(x[0]),
-        "hessians": landscape.hessians(x),
+        "hessians": landscape.hessians_at(x),
         "each gradient": landscape.sample_gradients(x[0]),
         "covariance": landscape.gradient_covariance(x[0]),
         "covariances": landscape.gradient_covariances(x),

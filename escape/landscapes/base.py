@@ -144,9 +144,9 @@ class Landscape(SampleNoise, ABC):
             return hessian(self.sample_loss)(x, self.mean_sample)
         if self._in_one_slice(x.numel()):
             return hessian(lambda x: self.loss(x[None])[0])(x)
-        return self.hessians(x[None])[0]
+        return self.hessians_at(x[None])[0]
 
-    def hessians(self, x: Tensor) -> Tensor:
+    def hessians_at(self, x: Tensor) -> Tensor:
         """Hessians of f at points: (c, d) -> (c, d, d)."""
         if self.affine:
             return self._lifted("hessians", jacrev(grad(self.sample_loss)), (0, None))(x, self.mean_sample)

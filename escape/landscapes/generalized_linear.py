@@ -76,7 +76,7 @@ class GeneralizedLinear(Landscape):
         mean = sums / self.n
         return squares / self.n - mean[:, :, None] * mean[:, None, :]
 
-    def hessians(self, x: Tensor) -> Tensor:
+    def hessians_at(self, x: Tensor) -> Tensor:
         """∇²r(x) + (1/n) Σ ℓ''_i z_i z_iᵀ: (c, d) -> (c, d, d)."""
         bends = self._lifted("bends", vmap(grad(self.score_slope)), (0, None))
         (data,) = self._summed(x, lambda rows, bends, features: [self._outer_sums(bends, features)], bends)

@@ -159,7 +159,7 @@ class HessianNoise(Rooted):
 
     def _roots(self, landscape: Landscape, x: Tensor) -> Tensor:
         """(Tr C/Tr |H|)^½ |H|^½."""
-        values, vectors = torch.linalg.eigh(landscape.hessians(x))
+        values, vectors = torch.linalg.eigh(landscape.hessians_at(x))
         sizes = values.abs()
         total = sizes.sum(1, keepdim=True)
         shares = torch.where(total > 0, sizes / total, 1.0 / x.shape[1])
