@@ -11,7 +11,7 @@ CURVATURES = np.array([1.0, -1.2])
 LINE = CURVATURES[:, None, None]
 
 
-def hessians_at(n, d, seed):
+def hessians(n, d, seed):
     found = np.random.default_rng(seed).standard_normal((n, d, d))
     return (found + found.transpose(0, 2, 1)) / 2
 

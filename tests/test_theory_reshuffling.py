@@ -79,7 +79,7 @@ def test_mean_exit_step_is_that_of_a_normal_kick():
     assert abs(got - fresh - delay) < 1e-9, f"later by {got - fresh} steps, ln of the kicks says {delay}"
 
 
-def hessians_at(n=4, d=2, seed=1):
+def hessians(n=4, d=2, seed=1):
     h = np.random.default_rng(seed).standard_normal((n, d, d))
     return h + h.transpose(0, 2, 1)
 

@@ -163,7 +163,7 @@ def of_all(subject: Subject, see: Seen) -> None:
     see.close("weighted_gradient", landscape.weighted_gradient(few, weights), expected, allowed, subject.at)
 
 
-def hessians_at(subject: Subject, see: Seen) -> None:
+def hessians(subject: Subject, see: Seen) -> None:
     """Whether Hessians, along a few directions, are derivatives of the gradients of sample_loss."""
     landscape, d = subject.landscape, subject.x.shape[1]
     if d > 512:
