@@ -24,19 +24,28 @@ PARTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 MB = 1e6
 
 # What a process does: it measures itself, limits itself, and says what it held at most.
-CHILD = """
+LIMITED = f"""
 import json, resource, sys, time
 import torch
 from escape import FullBatch, GradientDescent, MiniBatch, RankOneFactorization, load_samples, map_samples, simulate
 from escape.memory import peak_memory, status_bytes
 
 path, limit, chains, steps = sys.argv[1], *map(int, sys.argv[2:])
-start = torch.full((%d,), 0.1, dtype=torch.float64)
+start = torch.full(({DIMENSION},), 0.1, dtype=torch.float64)
 
 def run(landscape, oracle, chains, steps):
     options = dict(steps=steps, chains=chains, block=min(chains, 1024), executor=1)
     return simulate(landscape, oracle, GradientDescent(0.05), start, **options)
 
+torch.set_num_threads(1)
+small = RankOneFactorization(torch.randn(1000, len(start), dtype=torch.float64))
+run(small, MiniBatch(8), chains, 2)
+run(small, FullBatch(), 1, 2)
+held, data = status_bytes("VmRSS"), status_bytes("VmData")
+resource.setrlimit(resource.RLIMIT_DATA, (data + limit, data + limit))
+"""
+
+FROM_DISK = """
 def forget_peak():
     try:  # Linux then counts the peak from here; elsewhere it is that of all so far, which is no less
         with open("/proc/self/clear_refs", "w") as file:
@@ -53,12 +62,6 @@ def timed(work, *arguments):
         seconds.append(time.perf_counter() - began)
     return min(seconds)
 
-torch.set_num_threads(1)
-small = RankOneFactorization(torch.randn(1000, len(start), dtype=torch.float64))
-run(small, MiniBatch(8), chains, 2)
-run(small, FullBatch(), 1, 2)
-held, data = status_bytes("VmRSS"), status_bytes("VmData")
-resource.setrlimit(resource.RLIMIT_DATA, (data + limit, data + limit))
 landscape = RankOneFactorization(map_samples(path))
 said = {"n": landscape.n}
 run(landscape, MiniBatch(8), chains, 1)  # it also looks at every sample once, as each run on a file not yet seen does
@@ -69,21 +72,23 @@ forget_peak()
 run(landscape, FullBatch(), 1, 1)
 said["full_seconds"] = timed(landscape.gradient, start)
 said["full_peak"] = peak_memory() - held
-del landscape
-forget_peak()
-held = status_bytes("VmRSS")
+print(json.dumps(said))
+"""
+
+# In a process of its own: memory that was freed would be used again, and not be counted.
+INTO_MEMORY = """
+error = ""
 try:
     samples = load_samples(path)
-    said["load_peak"], said["error"] = peak_memory() - held, ""
-except MemoryError as error:
-    said["load_peak"], said["error"] = peak_memory() - held, str(error)
-print(json.dumps(said))
+except MemoryError as failed:
+    error = str(failed)
+print(json.dumps({"load_peak": peak_memory() - held, "error": error}))
 """
 
 
 def measure(settings: Settings) -> xr.Dataset:
     """Peak memory beyond what a process holds before (size), seconds a step and a pass, and whether reading failed."""
-    limit = settings.pick(64 << 20, 128 << 20, 1 << 30)
+    limit = settings.pick(128 << 20, 128 << 20, 1 << 30)
     chains = settings.pick_chains(256, 1024, 4096)
     steps = settings.pick(2, 10, 40)
     parts = settings.pick(PARTS[::4], PARTS, PARTS)
@@ -94,7 +99,8 @@ def measure(settings: Settings) -> xr.Dataset:
         for part in parts:
             path = Path(folder) / "samples.npy"
             write_samples(path, _chunks(int(part * limit) // (8 * DIMENSION), settings.seed))
-            said.append(_run(path, limit, chains, steps))
+            numbers = str(path), str(limit), str(chains), str(steps)
+            said.append(_run(FROM_DISK, *numbers) | _run(INTO_MEMORY, *numbers))
     keys = ("n", "mini_seconds", "mini_peak", "full_seconds", "full_peak", "load_peak")
     columns = {key: ("size", np.array([one[key] for one in said], dtype=float)) for key in keys}
     errors = [one["error"].replace(folder, "…") for one in said]
@@ -121,11 +127,12 @@ def _chunks(n: int, seed: int):
         yield torch.from_numpy(rows)
 
 
-def _run(path: Path, limit: int, chains: int, steps: int) -> dict:
-    command = [sys.executable, "-c", CHILD % DIMENSION, str(path), str(limit), str(chains), str(steps)]
+def _run(code: str, path: str, *numbers: str) -> dict:
+    command = [sys.executable, "-c", LIMITED + code, path, *numbers]
     ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     if ran.returncode:
-        raise RuntimeError(f"the process on {path.stat().st_size} bytes failed: {ran.stderr.strip().splitlines()[-1:]}")
+        size = Path(path).stat().st_size
+        raise RuntimeError(f"the process on {size} bytes failed: {ran.stderr.strip().splitlines()[-1:]}")
     return json.loads(ran.stdout)
 
 

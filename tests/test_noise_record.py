@@ -42,17 +42,17 @@ def run(oracle, start=HERE, **options):
 @pytest.mark.parametrize(
     ("oracle", "differing"),
     [
-        (MiniBatch(4), set()),
-        (MiniBatch(4, replacement=True), set()),
-        (Reshuffled(4), set()),
-        (GaussianNoise(4), set()),
-        (DiagonalNoise(4), {"variance", "distance"}),
-        (LeadingNoise(4), {"variance", "trace", "distance"}),
-        (LeadingNoise(4, at=-HERE), {"variance", "trace", "distance"}),
-        (IsotropicNoise(4), {"variance", "distance"}),
-        (HessianNoise(4), {"variance", "distance"}),
-        (StableNoise(2.0, batch_size=4), {"variance", "distance"}),
-        (StableNoise(1.5, batch_size=4), {"variance", "trace", "distance"}),
+        (MiniBatch(4), ()),
+        (MiniBatch(4, replacement=True), ()),
+        (Reshuffled(4), ()),
+        (GaussianNoise(4), ()),
+        (DiagonalNoise(4), ("variance", "distance")),
+        (LeadingNoise(4), ("variance", "trace", "distance")),
+        (LeadingNoise(4, at=-HERE), ("variance", "trace", "distance")),
+        (IsotropicNoise(4), ("variance", "distance")),
+        (HessianNoise(4), ("variance", "distance")),
+        (StableNoise(2.0, batch_size=4), ("variance", "distance")),
+        (StableNoise(1.5, batch_size=4), ("variance", "trace", "distance")),
     ],
     ids=str,
 )
@@ -64,8 +64,8 @@ def test_what_differs_is_what_must(oracle, differing):
     assert {row.direction for row in match.rows} == {"escape", "random 1", "random 2", "all"}
     found = {row.quantity for row in match.rows if row.differs} - {"kurtosis"}
     # Of a distance the record is sure only where it is large.
-    assert found - {"distance"} == differing - {"distance"}, str(match)
-    assert found <= differing
+    assert found - {"distance"} == set(differing) - {"distance"}, str(match)
+    assert found <= set(differing)
 
 
 @pytest.mark.parametrize("oracle", [DiagonalNoise(4), LeadingNoise(4), HessianNoise(4), Reshuffled(4)], ids=str)
