@@ -1,7 +1,8 @@
 """One block of chains from start to end: chunks of draws and steps, first passage, records.
 
-A block depends on nothing but the run and its own number, and always begins with `Run.block` chains: those beyond the
-number asked for are simulated and dropped, so that asking for more chains later changes none of the first.
+A block depends on nothing but the run and its own number, and always begins with `Run.moving` chains: those beyond the
+number asked for are simulated and dropped, so that asking for more chains later changes none of the first. Chains that
+are all alike are one chain until the end.
 """
 
 import threading
@@ -68,22 +69,22 @@ class _Block:
         self.wanted = run.wanted(number)
         self.final = run.starts(number, self.generator)
         self.state = run.optimizer.init(self.final)
-        self.carried = run.oracle.begin(run.landscape, run.block, self.generator)
-        self.rows = torch.arange(run.block, device=device)
+        self.carried = run.oracle.begin(run.landscape, run.moving, self.generator)
+        self.rows = torch.arange(run.moving, device=device)
         self.live: Tensor | None = None
-        self.exit_step = torch.full((run.block,), run.steps, dtype=torch.int64, device=device)
-        self.status = torch.zeros(run.block, dtype=torch.int8, device=device)
+        self.exit_step = torch.full((run.moving,), run.steps, dtype=torch.int64, device=device)
+        self.status = torch.zeros(run.moving, dtype=torch.int8, device=device)
         self.records = {name: [] for name in run.observe}
         self.held: dict[str, Tensor] = {}
         self.before: dict[str, Tensor] = {}
-        self.follow, self.path = follow, []
+        self.follow, self.path = 0 if run.alike and follow is not None else follow, []
         self.finished = False
         self.moved = 0
 
     def simulate(self, tick, stop) -> BlockResult:
         run = self.run
         self._begin()
-        size = max(1, run.oracle.draw_size(run.landscape)) * run.block
+        size = max(1, run.oracle.draw_size(run.landscape)) * run.moving
         ahead = max(1, min(_AHEAD_STEPS, _AHEAD // size))
         for first in range(0, run.steps, ahead):
             if self.finished:
@@ -141,8 +142,8 @@ class _Block:
         Whole chunks are drawn even where fewer steps remain: a longer run then begins with the same steps.
         """
         run, x = self.run, self.state.x
-        thinned = run.common and len(x) < run.block
-        chains, x = (run.block, self.final) if thinned else (len(x), x)
+        thinned = run.common and len(x) < run.moving
+        chains, x = (run.moving, self.final) if thinned else (len(x), x)
         seen, self.carried = run.oracle.draw_on(self.carried, run.landscape, ahead, chains, self.generator)
         draws = (seen, run.optimizer.draw(x, ahead, self.generator))
         return tuple(d if d is None or not thinned else d[:, self.rows] for d in draws)
@@ -165,7 +166,7 @@ class _Block:
         for name, observable in run.observe.items():
             values = observable(points)[take]
             if name not in self.held:
-                self.held[name] = values.new_zeros(run.block)
+                self.held[name] = values.new_zeros(run.moving)
             self.held[name][chains] = values
         self.finished = not bool((self.status[: self.wanted] == CENSORED).any())
 
@@ -173,7 +174,7 @@ class _Block:
         """Record step t from the rows at x; chains that have left by then, `gone` among the rows too, as they left."""
         run = self.run
         if t % run.every == 0:
-            whole = gone is None and self.live is None and len(x) == run.block
+            whole = gone is None and self.live is None and len(x) == run.moving
             moving = None if whole else self._moving(gone).nonzero()[:, 0]
             for name, observable in run.observe.items():
                 values = observable(x)
@@ -193,7 +194,7 @@ class _Block:
         return moving if gone is None else moving & ~gone
 
     def _keep(self, name: str, values: Tensor) -> None:
-        values = values[: self.wanted]
+        values = self._asked(values)
         if self.run.reduce:
             values = values.double()
             before = self.before.get(name, values)
@@ -240,15 +241,21 @@ class _Block:
         live = slice(None) if self.live is None else self.live
         self.final = self.final.index_copy(0, self.rows[live], self.state.x[live])
 
+    def _asked(self, values: Tensor) -> Tensor:
+        """Of values of all chains (c, …), those of the chains that were asked for (w, …)."""
+        if not self.run.alike:
+            return values[: self.wanted]
+        # In memory of their own: sums of one number over and over are rounded otherwise.
+        return values.expand(self.wanted, *values.shape[1:]).contiguous()
+
     def _result(self) -> BlockResult:
-        take = slice(0, self.wanted)
-        exit_step = self.exit_step[take].cpu().numpy()
+        exit_step = self._asked(self.exit_step).cpu().numpy()
         return BlockResult(
             {name: torch.stack(kept).cpu().numpy() for name, kept in self.records.items()},
             exit_step,
-            self.status[take].cpu().numpy(),
-            self.final[take].cpu().numpy(),
-            int(exit_step.sum()),
+            self._asked(self.status).cpu().numpy(),
+            self._asked(self.final).cpu().numpy(),
+            int(self.exit_step[: self.wanted].sum()),
             self.moved,
             torch.stack(self.path).cpu().numpy() if self.path else None,
         )

@@ -82,7 +82,7 @@ def checked_run(
         _check_function("until", until, x, boolean=True)
     return Run(
         landscape, oracle, optimizer, start, steps, chains, observe, every, until, seed,
-        _block(block, x.shape[1], oracle.carried_size(landscape)), reduce, common,
+        _block(block, x.shape[1], oracle.carried_size(landscape), oracle.draw_size(landscape)), reduce, common,
         compiled is True or (compiled == "auto" and landscape.samples.device.type == "cuda"),
     )  # fmt: skip
 
@@ -91,25 +91,27 @@ def _check_scheduled(lr: float, t: int) -> None:
     try:
         check_lr(lr)
     except ValueError as error:
-        raise ValueError(f"the schedule's lr at step {t}: {error}") from error
+        said = f"the schedule's lr at step {t}: {error}; let it end above 0, or later than the run does"
+        raise ValueError(said) from error
 
 
-def default_block(dimension: int, carried: int = 0) -> int:
+def default_block(dimension: int, numbers: int = 0) -> int:
     """Chains per block where none is given: 4096, or as many as have 200,000 numbers, but 128 at least.
 
     More would be faster for very cheap landscapes; but a block is always begun whole, however few chains are asked for.
-    Fewer where an oracle has each chain carry many numbers from step to step: 2²⁴ in all, or those of one chain.
+    Fewer where an oracle draws many numbers for each chain and step, or has it carry them: 2²⁴ in all, or those of one
+    chain.
     """
     block = 4096
     while block > 128 and block * dimension > 200_000:
         block //= 2
-    while block > 1 and block * carried > 1 << 24:
+    while block > 1 and block * numbers > 1 << 24:
         block //= 2
     return block
 
 
-def _block(block: int | None, dimension: int, carried: int) -> int:
-    block = int(block or default_block(dimension, carried))
+def _block(block: int | None, dimension: int, carried: int, drawn: int) -> int:
+    block = int(block or default_block(dimension, max(carried, drawn)))
     if block * carried > _CARRIED:
         most = _CARRIED // carried
         said = f"take block={most} at most" if most else "the sample is too large"

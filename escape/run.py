@@ -46,6 +46,17 @@ class Run:
         return -(-self.chains // self.block)
 
     @property
+    def alike(self) -> bool:
+        """Whether all chains are one: nothing is drawn, and they start at one point. A block then moves one chain."""
+        drawn = self.oracle.draw_size(self.landscape) or type(self.optimizer).draw is not Optimizer.draw
+        return not drawn and isinstance(self.start, Tensor) and self.start.ndim == 1
+
+    @property
+    def moving(self) -> int:
+        """Chains that a block begins with."""
+        return 1 if self.alike else self.block
+
+    @property
     def recorded(self) -> np.ndarray:
         """Steps at which observables are recorded, 0, every, 2 every and so on."""
         return np.arange(0, self.steps + 1, self.every)
@@ -64,7 +75,7 @@ class Run:
         return min(self.block, self.chains - number * self.block)
 
     def starts(self, number: int, generator: torch.Generator) -> Tensor:
-        """x_0 of a block, (block, d)."""
+        """x_0 of the chains that a block begins with, (moving, d)."""
         samples = self.landscape.samples
         if callable(self.start):
             x = self.start(self.block, generator)
@@ -72,7 +83,7 @@ class Run:
             rows = torch.arange(number * self.block, (number + 1) * self.block)
             x = self.start[rows.clamp(max=self.chains - 1)]
         else:
-            x = self.start.expand(self.block, -1)
+            x = self.start.expand(self.moving, -1)
         return x.to(samples).clone()
 
 
@@ -81,7 +92,8 @@ class BlockResult:
     """What one block leaves of the w chains asked for.
 
     `records` {name: (t, w)}, or {name: (t, statistics)} if reduced; `exit_step` (w,), `status` (w,), `final` (w, d);
-    `needed` chain-steps of those chains until they left, `moved` chain-steps that were computed; `path` (t, d) or None.
+    `needed` chain-steps of those chains until they left, `moved` chain-steps that were computed, both of one chain where
+    all are alike; `path` (t, d) or None.
     """
 
     records: dict[str, np.ndarray]

@@ -24,9 +24,11 @@ from escape import (
     GradientNorm,
     HeavyBall,
     IsotropicNoise,
+    Langevin,
     Loss,
     MiniBatch,
     NormalStart,
+    PerturbedGradientDescent,
     Projection,
     QuadraticSaddle,
     SquaredDistance,
@@ -360,6 +362,28 @@ def test_work_is_done_for_chains_that_have_not_left():
     assert data.attrs["utilisation"] == needed / moved
     assert needed <= moved <= 1.2 * needed, f"{moved / needed:.2f} chain-steps were computed for one needed"
     assert run(until=None).attrs["chain_steps_moved"] == 5 * 64 * 60
+
+
+@pytest.mark.parametrize("reduce", [False, True], ids=["kept", "reduced"])
+@pytest.mark.parametrize("until", [None, Above(FAR, 0.1)], ids=["free", "stopped"])
+@pytest.mark.parametrize("oracle", [FullBatch(), MiniBatch(50)], ids=["full", "whole batch"])
+def test_chains_that_are_all_alike_are_one(oracle, until, reduce):
+    """Nothing is drawn: with a row of its own for every chain, all are moved, and come to the same."""
+    near, options = torch.tensor([1e-2, 0.2], dtype=F64), {"until": until, "oracle": oracle, "reduce": reduce}
+    one, each = run(start=near, **options), run(start=near.expand(300, 2), **options)
+    assert_same(one, each)
+    assert int(one.exit_step[0]) == (60 if until is None else int(one.exit_step[299])) > 8
+    assert one.attrs["chain_steps_moved"] <= 5 * 60 < 60 * 64 <= each.attrs["chain_steps_moved"]
+    assert one.attrs["chain_steps_needed"] == 5 * int(one.exit_step[0])
+
+
+def test_chains_that_draw_or_start_apart_are_not_alike():
+    origin, far = torch.zeros(2, dtype=F64), NormalStart(ORIGIN, 0.1)
+    for options in ({"oracle": MiniBatch(4)}, {"oracle": MiniBatch(50, replacement=True)}, {"oracle": IsotropicNoise(4)},
+                    {"optimizer": Langevin(0.1, 0.01)}, {"optimizer": PerturbedGradientDescent(0.1, 0.1, float("inf"), 5)},
+                    {"start": far}):  # fmt: skip
+        data = run(**{"oracle": FullBatch(), "start": origin, "until": None, **options})
+        assert len(np.unique(data.final.values[:, 0])) > 290
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,7 +46,7 @@ class Oracle(ABC):
         return self.draw(landscape, steps, chains, generator), carried
 
     def draw_size(self, landscape: Landscape) -> int:
-        """Numbers drawn per chain and step, by which the engine sizes its chunks."""
+        """Numbers drawn per chain and step, by which the engine sizes its chunks; 0 where `draw` gives None."""
         return 1
 
     def carried_size(self, landscape: Landscape) -> int:

@@ -23,6 +23,10 @@ class FullBatch(Oracle):
         """∇f(x)."""
         return landscape.gradient(x)
 
+    def draw_size(self, landscape: Landscape) -> int:
+        """None."""
+        return 0
+
     def noisy(self, landscape: Landscape) -> bool:
         """Never."""
         return False
@@ -50,8 +54,8 @@ class MiniBatch(Batched):
         return landscape.gradient(x, draw)
 
     def draw_size(self, landscape: Landscape) -> int:
-        """The b indices."""
-        return 1 if self._whole(landscape) else self.batch_size
+        """The b indices; none of the whole sample."""
+        return 0 if self._whole(landscape) else self.batch_size
 
     def _whole(self, landscape: Landscape) -> bool:
         return not self.replacement and self.batch_size == landscape.n
