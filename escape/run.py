@@ -92,8 +92,8 @@ class BlockResult:
     """What one block leaves of the w chains asked for.
 
     `records` {name: (t, w)}, or {name: (t, statistics)} if reduced; `exit_step` (w,), `status` (w,), `final` (w, d);
-    `needed` chain-steps of those chains until they left, `moved` chain-steps that were computed, both of one chain where
-    all are alike; `path` (t, d) or None.
+    `needed` chain-steps of those chains until they left, `moved` chain-steps that were computed, both of
+    one chain where all are alike; `path` (t, d) or None.
     """
 
     records: dict[str, np.ndarray]

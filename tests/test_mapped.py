@@ -29,6 +29,7 @@ from escape import (
     map_samples,
     memory,
     progress,
+    sample_files,
     show_passes,
     simulate,
     write_samples,
@@ -188,12 +189,38 @@ def test_rows_are_picked_in_any_shape_from_any_view(pair, monkeypatch):
         assert torch.equal(gathered(mapped[:, 1:3], index), memory[:, 1:3][index])
 
 
+def test_an_index_that_is_no_sample_is_refused(pair):
+    _, mapped = pair(100, 3)
+    for samples, bad in ((mapped, 100), (mapped, -1), (mapped[:50], 50), (mapped[:, 1:], 100)):
+        with pytest.raises(IndexError, match=r"indices from -?\d+ to \d+ of (100|50) samples"):
+            gathered(samples, torch.tensor([bad, 3]))
+
+
 def test_parts_are_all_rows_in_order(pair, monkeypatch):
     memory, mapped = pair(1003, 5)
     monkeypatch.setattr(access, "_PAGE", 7000)
-    for samples, expected in ((mapped, memory), (mapped[3:], memory[3:]), (mapped[:, 1:], memory[:, 1:])):
+    views = (slice(None), slice(3, None), slice(None, None, 2), slice(None, None, 1002), (slice(None), slice(1, None)))
+    for view in views:
         for size in (1, 16, 400, 2000):
-            assert torch.equal(torch.cat(list(parts(samples, size))), expected)
+            assert torch.equal(torch.cat(list(parts(mapped[view], size))), memory[view])
+
+
+def test_a_system_that_hands_over_a_part_is_asked_for_the_rest(pair, monkeypatch):
+    memory, mapped = pair(1000, 3)
+    whole = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, views, at: whole(file, [views[0][:1000]], at))
+    assert torch.equal(torch.cat(list(parts(mapped, 700))), memory)
+
+
+def test_a_system_without_reads_at_a_place_gives_the_same_bits(pair, small_pages, monkeypatch):
+    memory, mapped = pair(3000, 5)
+    for name in ("preadv", "pread", "posix_fadvise"):
+        monkeypatch.delattr(os, name, raising=False)
+    x, index = torch.ones(2, 4, dtype=torch.float64), torch.tensor([[3, 2999], [0, 7]])
+    assert torch.equal(torch.cat(list(parts(mapped, 700))), memory)
+    assert torch.equal(gathered(mapped, index), memory[index])
+    for kind in (Waves, Tilts):
+        assert torch.equal(kind(mapped).gradient(x), kind(memory).gradient(x))
 
 
 def test_a_view_is_mapped_and_a_copy_is_not(pair):
@@ -307,7 +334,13 @@ def test_a_file_written_to_while_it_is_mapped_is_refused(pair):
 def test_a_file_cut_short_while_it_is_mapped_is_refused(pair):
     _, mapped = pair(500, 3)
     os.truncate(mapping.mapping_of(mapped).path, 5000)
-    for look in (lambda: Waves(mapped).loss(torch.zeros(2).double()), lambda: gathered(mapped, torch.tensor([499]))):
+    last = torch.tensor([499])
+    for look in (
+        lambda: Waves(mapped).loss(torch.zeros(2).double()),
+        lambda: gathered(mapped, last),
+        lambda: gathered(mapped[:, 1:], last),
+        lambda: list(parts(mapped[:, 1:], 500)),
+    ):
         with pytest.raises(OSError, match="was written to after it was mapped"):
             look()
 
@@ -499,7 +532,31 @@ def test_the_peak_is_of_this_process_and_not_of_the_one_that_started_it():
     assert 0 < int(said.stdout) < memory.peak_memory() / 4
 
 
-def test_free_memory_says_what_sets_the_limit():
+def test_free_memory_says_what_sets_the_limit(tmp_path, monkeypatch):
     free, limit = free_memory()
     assert free > 0
     assert limit
+    files = {
+        "proc/meminfo": "MemTotal: 9000 kB\nMemAvailable: 4000 kB\n",
+        "proc/self/cgroup": "0::/jobs/mine\n",
+        "sys/fs/cgroup/jobs/memory.max": "3000000\n",
+        "sys/fs/cgroup/jobs/memory.stat": "file 5\nanon 1000000\n",
+        "sys/fs/cgroup/jobs/mine/memory.max": "max\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(memory, "Path", lambda name: tmp_path / str(name).lstrip("/"))
+    assert free_memory() == (2_000_000, "the limit of its control group of 0.003 GB")
+    (tmp_path / "sys/fs/cgroup/jobs/memory.max").write_text("max\n")
+    assert free_memory() == (4_096_000, "what the machine has left")
+
+
+def test_what_would_fill_all_that_is_free_is_refused_before_it_is_tried(pair, monkeypatch):
+    _, mapped = pair(1000, 3)
+    path = mapping.mapping_of(mapped).path
+    monkeypatch.setattr(sample_files, "free_memory", lambda: (25_000, "a limit"))
+    with pytest.raises(MemoryError, match=r"needs 2\.4e-05 GB of memory and 2\.5e-05 GB are free, by a limit"):
+        load_samples(path)
+    monkeypatch.setattr(sample_files, "free_memory", lambda: (26_000, "a limit"))
+    assert len(load_samples(path)) == 1000

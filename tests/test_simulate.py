@@ -379,9 +379,9 @@ def test_chains_that_are_all_alike_are_one(oracle, until, reduce):
 
 def test_chains_that_draw_or_start_apart_are_not_alike():
     origin, far = torch.zeros(2, dtype=F64), NormalStart(ORIGIN, 0.1)
-    for options in ({"oracle": MiniBatch(4)}, {"oracle": MiniBatch(50, replacement=True)}, {"oracle": IsotropicNoise(4)},
-                    {"optimizer": Langevin(0.1, 0.01)}, {"optimizer": PerturbedGradientDescent(0.1, 0.1, float("inf"), 5)},
-                    {"start": far}):  # fmt: skip
+    kicked = PerturbedGradientDescent(0.1, 0.1, float("inf"), 5)
+    drawn = [{"oracle": oracle} for oracle in (MiniBatch(4), MiniBatch(50, replacement=True), IsotropicNoise(4))]
+    for options in (*drawn, {"optimizer": Langevin(0.1, 0.01)}, {"optimizer": kicked}, {"start": far}):
         data = run(**{"oracle": FullBatch(), "start": origin, "until": None, **options})
         assert len(np.unique(data.final.values[:, 0])) > 290
 

@@ -36,13 +36,18 @@ def parts(samples: Tensor, size: int, what: str = "pass") -> Iterator[Tensor]:
         Rows of a slice; the last may have less.
     what : str
         What the progress of a long pass over a file is called.
+
+    Raises
+    ------
+    OSError
+        If somebody wrote to the file since it was mapped.
     """
     mapping, n = mapping_of(samples), len(samples)
     if mapping is None:
         for first in range(0, n, size):
             yield samples[first : first + size]
         return
-    row = samples[0].numel() * samples.element_size()
+    row = samples.shape[1:].numel() * samples.element_size()
     page = size * max(1, _PAGE // max(1, size * row))
     with Passing(n * row, f"{what} over {gigabytes(n * row)}") as shown:
         for first in range(0, n, page):
@@ -54,13 +59,21 @@ def parts(samples: Tensor, size: int, what: str = "pass") -> Iterator[Tensor]:
 
 
 def gathered(samples: Tensor, index: Tensor) -> Tensor:
-    """Rows samples[index], for an index of any shape; of a mapped tensor, none but these are read."""
+    """Rows samples[index], for an integer index of any shape; of a mapped tensor, none but these are read.
+
+    Raises
+    ------
+    IndexError
+        For an index outside of the samples.
+    OSError
+        If somebody wrote to the file since it was mapped.
+    """
     mapping = mapping_of(samples)
     return samples[index] if mapping is None else mapping.pick(samples, index)
 
 
 def scan(samples: Tensor) -> Scan:
-    """Look at all samples of a mapped tensor, once for each file mapped."""
+    """Look at all samples (n, …) of a mapped tensor, once for each file mapped; OSError if it was written to."""
     mapping = mapping_of(samples)
     key = mapping.key(samples)
     if key not in mapping.scans:
@@ -76,7 +89,7 @@ def scan(samples: Tensor) -> Scan:
 
 
 def not_finite(samples: Tensor) -> tuple[int, int]:
-    """Count the rows that hold non-finite numbers, and tell the first of them."""
+    """Count the rows of samples (n, …) that hold non-finite numbers, and tell the first of them."""
     if is_mapped(samples):
         return scan(samples)[1:]
     bad, first, seen = 0, 0, 0

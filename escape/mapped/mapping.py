@@ -20,7 +20,7 @@ _LINE = 64
 
 
 def map_samples(path: str | Path) -> Tensor:
-    """Map a file of samples, a .npy file of floating numbers (n, k), as a tensor that is read only as it is needed.
+    """Map a file of samples, a .npy file (n, k) of float64 or float32, as a tensor that is read only as it is needed.
 
     The tensor cannot be written to. Runs on it give, to the bit, what they give on the same samples in memory.
 
@@ -31,7 +31,7 @@ def map_samples(path: str | Path) -> Tensor:
 
     Returns
     -------
-    Tensor (n, k), float64, float32 or float16, on the CPU.
+    Tensor (n, k), float64 or float32, on the CPU.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def read_header(path: Path) -> tuple[tuple[int, int], np.dtype, int]:
         except (ValueError, KeyError) as error:
             raise ValueError(f"{path} is no .npy file of numbers; write it with write_samples or numpy.save") from error
         offset, size = file.tell(), os.fstat(file.fileno()).st_size
-    if dtype not in (np.float64, np.float32, np.float16):
+    if dtype not in (np.float64, np.float32):
         raise ValueError(f"{path} holds {dtype}; samples are float64 or float32 in the byte order of this machine")
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"{path} holds an array {shape}; samples are (n, k) with n and k ≥ 1, one row each")
@@ -120,55 +120,71 @@ class Mapping:
     def check(self) -> None:
         """Raise OSError if somebody wrote to the file since it was mapped."""
         if self._stamp() != self.stamp:
-            raise OSError(f"{self.path} was written to after it was mapped: let it be during a run, and map it again")
+            raise self._changed()
 
     def read(self, samples: Tensor, first: int, last: int) -> Tensor:
         """Rows first to last, read past the mapping, at the place in a cache line that they would have in memory."""
-        if not samples.is_contiguous() or not hasattr(os, "preadv"):
-            rows = samples[first:last].clone(memory_format=torch.contiguous_format)
-            self._drop()
-            return rows
-        row, start = self._row(samples)
-        begin, size = start + first * row, (last - first) * row
+        shape, size = (last - first, *samples.shape[1:]), (last - first) * _bytes_of_row(samples)
         # An array, and not a tensor: within a derivative, tensors that are made have no memory of their own.
         buffer = np.empty(size + 2 * _LINE, np.uint8)
-        shift = -buffer.ctypes.data % _LINE + first * row % _LINE
-        view, done = memoryview(buffer)[shift : shift + size], 0
-        while done < size:
-            got = os.preadv(self.descriptor, [view[done:]], begin + done)
-            if not got:
-                break
-            done += got
+        shift = -buffer.ctypes.data % _LINE + first * _bytes_of_row(samples) % _LINE
+        held = buffer[shift : shift + size]
         self.check()
-        if hasattr(os, "posix_fadvise"):
-            # The system reads the next page while this one is worked on.
-            os.posix_fadvise(self.descriptor, begin + size, size, os.POSIX_FADV_WILLNEED)
-        held = torch.from_numpy(buffer[shift : shift + size])
-        return held.view(samples.dtype).view(last - first, *samples.shape[1:])
+        if samples.is_contiguous() and hasattr(os, "preadv"):
+            begin = self._begin(samples) + first * _bytes_of_row(samples)
+            self._fill(memoryview(held), begin)
+            if hasattr(os, "posix_fadvise"):
+                # The system reads the next page while this one is worked on.
+                os.posix_fadvise(self.descriptor, begin + size, size, os.POSIX_FADV_WILLNEED)
+        else:
+            rows = samples.detach().numpy()[first:last]
+            np.copyto(held.view(rows.dtype).reshape(shape), rows)
+            self._drop()
+        self.check()
+        return torch.from_numpy(held).view(samples.dtype).view(shape)
 
     def pick(self, samples: Tensor, index: Tensor) -> Tensor:
-        """samples[index], read past the mapping in the order of the file; near neighbours with what lies between."""
+        """samples[index], read past the mapping in the order of the file; near neighbours with what lies between.
+
+        Raises
+        ------
+        IndexError
+            For an index that is not one of 0 to n − 1.
+        OSError
+            If somebody wrote to the file since it was mapped.
+        """
         flat, order = index.reshape(-1).sort()
+        if len(flat) and not 0 <= int(flat[0]) <= int(flat[-1]) < len(samples):
+            raise IndexError(f"indices from {int(flat[0])} to {int(flat[-1])} of {len(samples)} samples")
+        self.check()
         if not len(flat) or not samples.is_contiguous() or not hasattr(os, "pread"):
             rows = samples.index_select(0, index.reshape(-1))
             self._drop()
+            self.check()
             return rows.view(*index.shape, *samples.shape[1:])
         rows, where = samples.new_empty(len(flat), *samples.shape[1:]), flat.numpy().astype(np.int64)
-        row, start = self._row(samples)
-        for some, places, spans in _spans(where, row):
+        start = self._begin(samples)
+        for some, places, spans in _spans(where, _bytes_of_row(samples)):
             read = bytearray().join([os.pread(self.descriptor, size, start + begin) for begin, size in spans])
             if len(read) < sum(size for _, size in spans):
-                break
+                raise self._changed()
             held = torch.frombuffer(read, dtype=samples.dtype).view(-1, *samples.shape[1:])
             rows.index_copy_(0, order[some], held.index_select(0, torch.from_numpy(places)))
         self.check()
         return rows.view(*index.shape, *samples.shape[1:])
 
-    def _row(self, samples: Tensor) -> tuple[int, int]:
-        """Bytes of a row, and where in the file the first one begins."""
-        return samples.stride(
-            0
-        ) * samples.element_size(), self.offset + samples.storage_offset() * samples.element_size()
+    def _fill(self, view: memoryview, begin: int) -> None:
+        """Read what lies from there in the file; the system may hand it over in parts."""
+        done = 0
+        while done < len(view):
+            got = os.preadv(self.descriptor, [view[done:]], begin + done)
+            if not got:
+                raise self._changed()
+            done += got
+
+    def _begin(self, samples: Tensor) -> int:
+        """Where in the file the first row begins, in bytes."""
+        return self.offset + samples.storage_offset() * samples.element_size()
 
     def _drop(self) -> None:
         """Let go of the pages of the mapping that are in memory; nothing is lost, the file has them."""
@@ -177,6 +193,9 @@ class Mapping:
     def _advise(self, name: str) -> None:
         if hasattr(mmap, name):
             self.map.madvise(getattr(mmap, name))
+
+    def _changed(self) -> OSError:
+        return OSError(f"{self.path} was written to after it was mapped: let it be during a run, and map it again")
 
     def _stamp(self) -> tuple:
         status = os.fstat(self.descriptor)
@@ -199,6 +218,10 @@ def _spans(where: np.ndarray, row: int) -> Iterator[tuple[slice, np.ndarray, lis
         rows = slice(int(first[begin]), int(last[end - 1]) + 1)
         spans = zip((where[first[begin:end]] * row).tolist(), (count[begin:end] * row).tolist(), strict=True)
         yield rows, places[rows] - before[begin], list(spans)
+
+
+def _bytes_of_row(samples: Tensor) -> int:
+    return samples.shape[1:].numel() * samples.element_size()
 
 
 def _forget(key: int, descriptor: int) -> None:
