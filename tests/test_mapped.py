@@ -4,8 +4,6 @@ import hashlib
 import json
 import os
 import pickle
-import subprocess
-import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,18 +23,14 @@ from escape import (
     RankOneFactorization,
     SquaredDistance,
     Store,
-    load_samples,
     map_samples,
-    memory,
     progress,
-    sample_files,
     show_passes,
     simulate,
     write_samples,
 )
 from escape.landscapes import base, batches
 from escape.mapped import access, gathered, is_mapped, mapping, not_finite, parts
-from escape.memory import free_memory, status_bytes
 from escape.spec import describe
 
 
@@ -245,74 +239,6 @@ def test_a_file_is_closed_with_its_last_tensor(pair):
         os.fstat(held.descriptor)
 
 
-def test_what_is_written_is_what_numpy_reads_and_loads(tmp_path):
-    data = numbers(25, 3, torch.float32)
-    path = write_samples(tmp_path / "a.npy", iter([data[:10], data[10:10], data[10:].numpy()]))
-    assert torch.equal(torch.from_numpy(np.load(path)), data)
-    assert torch.equal(load_samples(path), data)
-    np.save(tmp_path / "b.npy", data.numpy())
-    assert torch.equal(map_samples(tmp_path / "b.npy"), data)
-    assert sorted(os.listdir(tmp_path)) == ["a.npy", "b.npy"]
-
-
-@pytest.mark.parametrize(
-    ("chunks", "said"),
-    [
-        ([], "no row"),
-        ([np.zeros(3)], r"chunk 0 is float64 \(3,\)"),
-        ([np.zeros((2, 3)), np.zeros((2, 4))], r"chunk 1 is float64 \(2, 4\), but the first is float64 \(m, 3\)"),
-        ([np.zeros((2, 3)), np.zeros((2, 3), np.float32)], "chunk 1 is float32"),
-        ([np.zeros((2, 3), int)], "chunk 0 is int64"),
-        ([np.zeros((2, 3)), np.array([[1.0, 2, 3], [1, np.nan, 3]])], "chunk 1 holds non-finite .* first in its row 1"),
-    ],
-)
-def test_chunks_that_make_no_samples_are_refused_and_leave_nothing(tmp_path, chunks, said):
-    with pytest.raises(ValueError, match=said):
-        write_samples(tmp_path / "a.npy", chunks)
-    assert not os.listdir(tmp_path)
-
-
-def test_a_file_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"\.npy"):
-        write_samples(tmp_path / "a.bin", [np.zeros((2, 3))])
-    (tmp_path / "full").write_text("")
-    with pytest.raises(OSError, match="cannot write"):
-        write_samples(tmp_path / "full" / "a.npy", [np.zeros((2, 3))])
-
-
-def saved(array, **options):
-    return lambda path: np.save(path, array, **options)
-
-
-def cut(path):
-    np.save(path, np.zeros((100, 3)))
-    os.truncate(path, 1000)
-
-
-@pytest.mark.parametrize("read", [map_samples, load_samples])
-@pytest.mark.parametrize(
-    ("make", "said"),
-    [
-        (lambda path: None, "no file"),
-        (lambda path: path.write_bytes(b"no array at all"), "is no .npy file"),
-        (lambda path: path.write_bytes(b""), "is no .npy file"),
-        (saved(np.zeros(5)), r"holds an array \(5,\)"),
-        (saved(np.zeros((5, 2, 2))), r"holds an array \(5, 2, 2\)"),
-        (saved(np.zeros((0, 3))), r"holds an array \(0, 3\)"),
-        (saved(np.zeros((5, 2), int)), "holds int64"),
-        (saved(np.zeros((5, 2), ">f8")), "holds >f8"),
-        (saved(np.array([[None, 1.0]], dtype=object), allow_pickle=True), "holds object"),
-        (saved(np.asfortranarray(np.zeros((5, 2)))), "column by column"),
-        (cut, r"cut short: it has 1000 bytes, \(100, 3\) of float64 need 2528"),
-    ],
-)
-def test_what_holds_no_samples_is_refused(tmp_path, read, make, said):
-    path = tmp_path / "a.npy"
-    make(path)
-    with pytest.raises(ValueError, match=said):
-        read(path)
-
-
 def test_a_file_written_to_while_it_is_mapped_is_refused(pair):
     _, mapped = pair(500, 3)
     path = mapping.mapping_of(mapped).path
@@ -444,119 +370,3 @@ def test_passes_are_shown_where_somebody_watches(pair, small_pages, monkeypatch,
     assert "gradient over" in said
     Waves(mapped).loss(x)
     assert capsys.readouterr().err == ""
-
-
-linux = pytest.mark.skipif(not status_bytes("VmData"), reason="the system does not say what a process holds")
-
-CHILD = """
-import json, resource, sys
-import torch
-torch.set_num_threads(1)
-from escape import FullBatch, GradientDescent, MiniBatch, load_samples, map_samples, simulate
-from escape.memory import peak_memory, status_bytes
-from test_mapped import Logistic
-
-kind, path, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
-start = torch.zeros(31, dtype=torch.float64)
-
-def work(landscape):
-    options = dict(steps=3, chains=512, block=256, executor=1)
-    simulate(landscape, MiniBatch(8), GradientDescent(0.1), start, **options)
-    mini = peak_memory() - held
-    simulate(landscape, FullBatch(), GradientDescent(0.1), start, steps=1, chains=2, block=2)
-    return mini, peak_memory() - held
-
-held = status_bytes("VmRSS")
-if kind == "data":
-    work(Logistic(torch.randn(1000, 32, dtype=torch.float64)))
-held, data, size = (status_bytes(name) for name in ("VmRSS", "VmData", "VmSize"))
-if kind == "space":
-    resource.setrlimit(resource.RLIMIT_AS, (size + limit, size + limit))
-else:
-    resource.setrlimit(resource.RLIMIT_DATA, (data + limit, data + limit))
-said = {}
-try:
-    said["mapped"] = work(Logistic(map_samples(path)))
-except OSError as error:
-    said["mapped"] = str(error)
-try:
-    said["loaded"] = len(load_samples(path))
-except MemoryError as error:
-    said["loaded"] = str(error)
-print(json.dumps(said))
-"""
-
-
-def child(kind, path, limit):
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", CHILD, kind, str(path), str(limit)]
-    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
-
-
-@linux
-def test_four_times_a_memory_limit_runs_at_the_memory_of_a_quarter(tmp_path):
-    limit = 96 << 20
-    said = {}
-    for size in (limit // 4, 4 * limit):
-        rows = size // 256
-        chunk = numbers(1 << 14, 32)
-        chunks = (chunk[: min(len(chunk), rows - first)] for first in range(0, rows, len(chunk)))
-        path = write_samples(tmp_path / f"{size}.npy", chunks)
-        said[size] = child("data", path, limit)
-    small, large = said.values()
-    # The file grows by 360 MiB. Pages of 8 MiB are read, a few at a time, and an allocator may leave as many unused.
-    for before, after in zip(small["mapped"], large["mapped"], strict=True):
-        assert after < min(limit, before + limit // 4), f"{before} bytes became {after} under {limit}"
-    assert small["loaded"] == limit // 4 // 256
-    assert "needs 0.403 GB of memory" in large["loaded"]
-    assert "map_samples takes it from disk" in large["loaded"]
-    assert "the limit on its data (ulimit -d)" in large["loaded"]
-
-
-@linux
-def test_a_limit_on_the_address_space_is_named(tmp_path):
-    path = write_samples(tmp_path / "a.npy", (torch.zeros(1 << 14, 64, dtype=torch.float64) for _ in range(8)))
-    said = child("space", path, 48 << 20)
-    assert said["mapped"].startswith(f"cannot map {path}, 0.0671 GB")
-    assert "ulimit -v" in said["mapped"]
-    assert "by the limit on its address space (ulimit -v)" in said["loaded"]
-
-
-@linux
-def test_the_peak_is_of_this_process_and_not_of_the_one_that_started_it():
-    code = f"import runpy; print(runpy.run_path({memory.__file__!r})['peak_memory']())"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    # An interpreter beside one that has loaded torch.
-    assert 0 < int(said.stdout) < memory.peak_memory() / 4
-
-
-def test_free_memory_says_what_sets_the_limit(tmp_path, monkeypatch):
-    free, limit = free_memory()
-    assert free > 0
-    assert limit
-    files = {
-        "proc/meminfo": "MemTotal: 9000 kB\nMemAvailable: 4000 kB\n",
-        "proc/self/cgroup": "0::/jobs/mine\n",
-        "sys/fs/cgroup/jobs/memory.max": "3000000\n",
-        "sys/fs/cgroup/jobs/memory.stat": "file 5\nanon 1000000\n",
-        "sys/fs/cgroup/jobs/mine/memory.max": "max\n",
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(memory, "Path", lambda name: tmp_path / str(name).lstrip("/"))
-    assert free_memory() == (2_000_000, "the limit of its control group of 0.003 GB")
-    (tmp_path / "sys/fs/cgroup/jobs/memory.max").write_text("max\n")
-    assert free_memory() == (4_096_000, "what the machine has left")
-
-
-def test_what_would_fill_all_that_is_free_is_refused_before_it_is_tried(pair, monkeypatch):
-    _, mapped = pair(1000, 3)
-    path = mapping.mapping_of(mapped).path
-    monkeypatch.setattr(sample_files, "free_memory", lambda: (25_000, "a limit"))
-    with pytest.raises(MemoryError, match=r"needs 2\.4e-05 GB of memory and 2\.5e-05 GB are free, by a limit"):
-        load_samples(path)
-    monkeypatch.setattr(sample_files, "free_memory", lambda: (26_000, "a limit"))
-    assert len(load_samples(path)) == 1000

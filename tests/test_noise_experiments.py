@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from escape import check_landscape, theory
-from experiments import isotropy, noise_ladder
+from experiments import isotropy, noise_ladder, reshuffling
 from experiments.common import Settings
+from experiments.turned_well import reshuffled_exit_step, turned_well
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
@@ -20,7 +21,7 @@ def test_sums_over_random_orders_have_the_moments_of_all_orders(batch_size):
         batch = np.empty(6, dtype=int)
         batch[list(order)] = np.arange(6) // batch_size
         sums.append((pairs * (batch < batch[:, None])).sum())
-    mean, std = noise_ladder._order_sum(pairs, batch_size)
+    mean, std = reshuffling.order_sum(pairs, batch_size)
     assert mean == pytest.approx(np.mean(sums), rel=1e-12)
     assert std == pytest.approx(np.std(sums), rel=1e-12)
 
@@ -30,12 +31,12 @@ def test_reshuffled_order_sums_of_equal_hessians_are_those_of_additive_noise():
     tilts -= tilts.mean()
     # Small enough for second order in lr to be all: the law of reshuffling is exact for every lr.
     lr, curvature, b = 1e-7, -1.0, 5
-    std = noise_ladder._order_sum(np.tile(curvature * tilts, (60, 1)), b)[1] * (lr / b) ** 2
+    std = reshuffling.order_sum(np.tile(curvature * tilts, (60, 1)), b)[1] * (lr / b) ** 2
     assert std**2 == pytest.approx(theory.reshuffling_epoch_variance(lr, curvature, tilts.std(), 60, b), rel=1e-5)
 
 
 def test_turned_well_is_a_landscape_whose_slope_along_the_well_is_that_of_the_exact_chains():
-    well = noise_ladder._well()
+    well = turned_well()
     check_landscape(well, torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
     y = torch.linspace(-1.5, 1.5, 7, dtype=torch.float64)
     slope = well.gradient(y[:, None] * well.basis[:, 0]) @ well.basis[:, 0]
@@ -59,9 +60,9 @@ def test_stable_chain_leaves_as_a_simulation_of_it_does(within):
 
 
 def test_reshuffling_leads_over_where_the_noise_is_strong_and_only_there():
-    slopes = (noise_ladder._well().samples @ noise_ladder._well().basis[:, 0]).numpy()
-    assert noise_ladder._reshuffled_well(slopes) == np.inf
-    assert np.isnan(noise_ladder._reshuffled_well(2 * slopes))  # not known: it may
+    slopes = (turned_well().samples @ turned_well().basis[:, 0]).numpy()
+    assert reshuffled_exit_step(slopes, noise_ladder.WELL_BATCH, noise_ladder.WELL_LR) == np.inf
+    assert np.isnan(reshuffled_exit_step(2 * slopes, noise_ladder.WELL_BATCH, noise_ladder.WELL_LR))  # not known: it may
 
 
 def test_engineered_noise_is_isotropic_in_any_basis_and_few_samples_never_are():
@@ -74,7 +75,7 @@ def test_engineered_noise_is_isotropic_in_any_basis_and_few_samples_never_are():
     assert few["participation"] <= (isotropy.FEW - 1) / 64
 
 
-@pytest.mark.parametrize("make", [noise_ladder._well, isotropy._few_digits], ids=["affine", "generalized linear"])
+@pytest.mark.parametrize("make", [turned_well, isotropy._few_digits], ids=["affine", "generalized linear"])
 def test_hessians_can_be_taken_by_several_threads_at_once(make):
     """Chains run on threads, and noise shaped like the Hessian takes it where they are."""
     landscape = make()

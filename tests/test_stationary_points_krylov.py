@@ -1,15 +1,20 @@
 """Lowest curvatures by Lanczos and one stationary point from one start, against dense spectra and known points."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from escape import (
     CriticalPoint,
     GradientDescent,
+    Landscape,
+    LeastSquares,
     MiniBatch,
+    PhaseRetrieval,
     QuadraticSaddle,
     RankOneFactorization,
     SphericalPSpin,
@@ -19,6 +24,7 @@ from escape import (
     predict,
 )
 from escape.description import Setting, described
+from escape.stationary_points.newton_krylov import _krylov
 
 F64 = torch.float64
 
@@ -40,6 +46,7 @@ SPECTRA = {
     "one negative": [-1e-3, *torch.logspace(-2, 2, 59).tolist()],
     "all positive": torch.linspace(0.1, 3.0, 60).tolist(),
     "all negative but one": [*torch.linspace(-3.0, -1.0, 59).tolist(), 2.0],
+    "all negative": torch.linspace(-3.0, -1.0, 60).tolist(),
 }
 
 
@@ -60,6 +67,55 @@ def test_lanczos_finds_every_negative_curvature(curvatures):
     assert float(residual.norm(dim=0).max()) < 1e-8 * float(expected.abs().max())
     eye = torch.eye(m, dtype=F64)
     torch.testing.assert_close(found.directions.T @ found.directions, eye, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("found", [escape_directions, find_critical_point], ids=["at it", "from nearby"])
+def test_a_maximum_in_large_dimension_is_given_in_part(found, monkeypatch):
+    """More negative curvatures than are ever found: the highest one is negative, and so all are."""
+    monkeypatch.setattr("escape.stationary_points.newton_krylov._DENSE", 0)
+    point = found(quadratic(torch.linspace(-3.0, -1.0, 300).tolist()), torch.zeros(300, dtype=F64))
+    assert (len(point.eigenvalues), point.index, point.kind, point.noise) == (257, 300, "maximum", "I")
+    expected = torch.linspace(-3.0, -1.0, 300, dtype=F64)[[*range(256), -1]]
+    torch.testing.assert_close(point.eigenvalues, expected, rtol=0, atol=1e-8)
+
+
+class Largest(TorchDispatchMode):
+    """The largest tensor, in numbers, that any operation makes."""
+
+    size = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor):
+            self.size = max(self.size, made.numel())
+        return made
+
+
+@pytest.mark.parametrize("values", [[0.5, 1.0], [-1.0, -0.5]], ids=["minimum", "maximum"])
+def test_noise_in_all_directions_takes_no_matrix(values):
+    d = 500
+    rows = normal(20, d)
+    point = CriticalPoint(torch.zeros(d, dtype=F64), torch.tensor(values, dtype=F64), torch.eye(d, dtype=F64)[:, :2])
+    for landscape, noise in (
+        (LeastSquares(rows, normal(20, seed=1)), "I"),
+        (LeastSquares(rows, torch.zeros(20, dtype=F64)), "II"),
+    ):
+        with Largest() as made:
+            assert landscape.noise_type(point) == noise
+        assert made.size < d * d / 10
+    # Noise along one axis alone, across both eigenvectors that are known.
+    rows = torch.zeros(20, d, dtype=F64)
+    rows[:, 7] = 1.0
+    assert LeastSquares(rows, normal(20, seed=1)).noise_type(point) == "I"
+
+
+def test_the_size_of_a_gradient_is_that_of_its_samples(monkeypatch):
+    landscape, x = TanhNetwork.digits(2, 3), normal(26, seed=1)
+    x = x[: landscape.dimension]
+    each = landscape.sample_gradients(x)
+    assert landscape.gradient_size(x) == pytest.approx(float(each.square().sum(1).mean().sqrt()), rel=1e-12)
+    monkeypatch.setattr("escape.landscapes.base._SLICE", 1000)
+    assert landscape.gradient_size(x) == pytest.approx(float(each.square().sum(1).mean().sqrt()), rel=1e-12)
 
 
 def test_lanczos_gives_as_many_as_asked_for():
@@ -141,13 +197,70 @@ def test_a_known_saddle_is_found_from_nearby(dense, monkeypatch):
     """Every ±√μ_i v_i of a factorization, of index i − 1, by the whole Hessian and by products with it alone."""
     monkeypatch.setattr("escape.stationary_points.newton_krylov._DENSE", dense)
     landscape = RankOneFactorization(normal(60, 40, seed=3) * torch.linspace(2.0, 0.2, 40, dtype=F64))
-    for number in (1, 5, 9):
+    for number in (0, 1, 5, 9):
         point = landscape.critical_points()[number]
         start = point.location + 0.02 * normal(40, seed=number)
         found = find_critical_point(landscape, start, name="found")
         torch.testing.assert_close(found.location, point.location, rtol=0, atol=1e-12)
         assert (found.index, found.kind, found.noise, found.name) == (point.index, point.kind, point.noise, "found")
         assert float(found.eigenvalues[0]) == pytest.approx(float(point.eigenvalues[0]), rel=1e-9)
+        assert found.error == pytest.approx(1e-7 * float(found.eigenvalues.abs().max()), rel=1e-9)
+
+
+def test_curvatures_are_known_to_some_accuracy_in_any_dimension():
+    for d in (5, 60):
+        found = escape_directions(quadratic([-2.0] + [1.0] * (d - 1)), torch.zeros(d, dtype=F64))
+        assert found.error == pytest.approx(2e-7, rel=1e-9)
+
+
+def test_a_point_without_noise_is_found_to_rounding():
+    """Where every gradient of a sample vanishes, rounding is that of curvature times place."""
+    landscape = PhaseRetrieval.gaussian(6, 100, seed=4)
+    found = find_critical_point(landscape, landscape.signal + 0.03 * normal(6, seed=5))
+    torch.testing.assert_close(found.location, landscape.signal, rtol=0, atol=1e-14)
+    assert (found.kind, found.noise) == ("minimum", "II")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Exponentials(Landscape):
+    """f_i(x) = s_i Σ_j exp(a_jᵀx), Σ a_j = 0: the minimum at the origin is left by terms that cancel."""
+
+    samples: torch.Tensor
+    slopes: torch.Tensor
+
+    def sample_loss(self, x, sample):
+        return sample[0] * torch.exp(self.slopes @ x).sum()
+
+
+def test_a_point_at_the_origin_is_found_to_the_rounding_of_the_way_there():
+    slopes = normal(7, 4)
+    landscape = Exponentials(1 + normal(10, 1, seed=1).abs(), slopes - slopes.mean(0))
+    for seed in range(5):
+        found = find_critical_point(landscape, 0.5 * normal(4, seed=seed))
+        assert float(found.location.norm()) < 1e-14
+        assert found.kind == "minimum"
+
+
+def test_a_krylov_space_stays_orthogonal():
+    """Curvatures over ten orders of magnitude, of which some converge long before the space is full."""
+    turn = torch.linalg.qr(normal(300, 300))[0]
+    matrix = turn @ torch.diag(torch.logspace(-6, 4, 300, dtype=F64) * (-1) ** torch.arange(300)) @ turn.T
+    start = normal(300, seed=2)
+    model = _krylov(lambda v: matrix @ v, start, float(start.norm()), 240)
+    columns = model.basis.shape[1]
+    assert columns > 200
+    torch.testing.assert_close(model.basis.T @ model.basis, torch.eye(columns, dtype=F64), rtol=0, atol=1e-13)
+
+
+def test_the_last_step_may_be_the_one_that_arrives():
+    landscape = RankOneFactorization(normal(60, 5, seed=3))
+    start, told = landscape.critical_points()[3].location + 0.1, []
+    found = find_critical_point(landscape, start, progress=lambda *now: told.append(now))
+    assert torch.equal(find_critical_point(landscape, start, steps=len(told)).location, found.location)
+    with pytest.raises(ValueError, match=f"{len(told) - 1} steps were not enough") as refusal:
+        find_critical_point(landscape, start, steps=len(told) - 1)
+    left, asked = (float(part.split()[0]) for part in re.split(r"is |where ", str(refusal.value))[1:])
+    assert left > asked > 0
 
 
 @pytest.mark.parametrize("dense", [512, 0], ids=["dense", "Krylov"])
