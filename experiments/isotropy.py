@@ -30,6 +30,10 @@ EXACT = 1e-12
 # Escape direction of Oja's rule for Gaussian data of second moments 1, 0.5, 0.25, 0.1: the noise at v_2 has variance
 # 0.5 times the second moment along each of the other three.
 OJA = 3 * 1.0 / (1.0 + 0.25 + 0.1)
+# What the text says of participation ratios: of random couplings, and of all that is neither these nor engineered.
+RANDOM, OTHERS = 0.8, 0.7
+# Relative error of Oja's escape number, of finitely many data; and good fits, where C ∝ H is the better model.
+OJA_ERROR, GOOD_FITS = 0.05, ("Least", "Regression", "Logistic", "Network")
 # Colours of the heat bars: relative noise from a hundredth to a hundred times the isotropic one.
 RANGE = (1e-2, 1e2)
 
@@ -65,6 +69,8 @@ PLACES = {
 }
 # Those whose noise is drawn against the curvature, with their markers.
 SHOWN = {"Network": ".", "Regression": "o", "Logistic": "^", "Digits": "x", "Least": "s"}
+OPEN = {"x": "D"} | dict.fromkeys(".o^s", "o")
+SEEN = (2e-4, 15.0), (1e-4, 30.0)
 
 
 def measure(settings: Settings) -> xr.Dataset:
@@ -101,7 +107,8 @@ def _at(settings: Settings, make, name: str) -> dict:
         "direct": d / (relative**2).sum(),
         "participation": geometry.participation.value * landscape.dimension / d,
         "cosine": geometry.cosine.value,
-        "escape": geometry.escape[0].relative * d / landscape.dimension if geometry.escape else np.nan,
+        # Largest, over all escape directions.
+        "escape": max((one.relative * d / landscape.dimension for one in geometry.escape), default=np.nan),
         "dimension": d,
         "samples": landscape.n,
         "rank": geometry.rank,
@@ -144,18 +151,27 @@ def draw(data: xr.Dataset):
     _write_beside(a, data)
     bar = top.colorbar(bars, ax=a, orientation="horizontal", extend="both", aspect=35, pad=0.02, fraction=0.05)
     bar.set_label(r"$d\,v_j^T C v_j/\mathrm{Tr}\,C$;  isotropic: 1, white", labelpad=1)
+    out = 0
     for (place, marker), color in zip(SHOWN.items(), figures.PALETTE, strict=False):
         noise, curvature = _known(data.sel(place=place))
-        size = np.abs(curvature) / np.abs(curvature).mean()
-        b.plot(size[noise > 0], noise[noise > 0], marker, color=color, markersize=2.6, label=PLACES[place][0])
-    line = np.array([5e-3, 15.0])
+        size, rounding = np.abs(curvature) / np.abs(curvature).mean(), 1e-9 * np.abs(curvature).max()
+        down = curvature < -rounding
+        b.plot(size[~down], noise[~down], marker, color=color, markersize=2.6, label=PLACES[place][0])
+        b.plot(size[down], noise[down], OPEN[marker], mfc="none", color=color, markersize=4.5, markeredgewidth=0.8)
+        inside = (size > SEEN[0][0]) & (size < SEEN[0][1]) & (noise > SEEN[1][0]) & (noise < SEEN[1][1])
+        out += int((~inside).sum())
+    b.plot([], [], "o", mfc="none", color="0.3", markersize=4.5, markeredgewidth=0.8, label="open: negative curvature")
+    if out:
+        text = f"{out} points below or left of the axes"
+        b.text(0.99, 0.02, text, transform=b.transAxes, ha="right", fontsize=6)
+    line = np.array(SEEN[0])
     figures.theory(b, line, line, r"$C\propto H$")
     figures.theory(b, line, np.ones(2), "isotropic", linestyle=":")
     b.spines[["top", "right"]].set_visible(False)
     b.set(
         xscale="log", yscale="log", xlabel=r"curvature $|h_j|$ over its mean", ylabel=r"$d\,v_j^T C v_j/\mathrm{Tr}\,C$"
     )
-    b.set(xlim=(5e-3, 15), ylim=(1e-3, 30))
+    b.set(xlim=SEEN[0], ylim=SEEN[1])
     figures.legend_above(b, 2)
     return figure
 
@@ -185,33 +201,59 @@ def _write_beside(ax, data: xr.Dataset) -> None:
 
 
 def claims(data: xr.Dataset) -> list[Claim]:
-    """The engineered noise is isotropic to rounding; how far from that the others are; the bound by rank."""
+    """Participation ratios and their bound by rank, noise along escape directions, and the better model of two.
+
+    The cosine between C and I is √PR, so that C ∝ H is the better model where cos(C, H) > √PR.
+    """
     found = []
     for place in data.place.values:
-        part, words = data.sel(place=place), PLACES[place][0]
-        share, bound = float(part.participation), float(part.bound / part.dimension)
-        true = place == "Engineered"
-        holds = abs(share - 1) < EXACT if true else share <= bound * (1 + EXACT) and share < 1
-        text = f"{words}: participation ratio, " + ("1 to rounding" if true else f"not above {bound:.3g} by its rank")
-        found.append(fact(f"{place}PR", text, share, holds, 1.0 if true else None))
-        escape = float(part.escape)
-        if np.isfinite(escape):
-            exact = {"Engineered": 1.0, "Teacher": 0.0}.get(place)
-            text = f"{words}: d vᵀCv/Tr C along the escape direction"
-            found.append(fact(f"{place}Escape", text, escape, None if exact is None else abs(escape - exact) < EXACT,
-                              OJA if place == "Oja" else exact))  # fmt: skip
-        rank = int(part["rank"])
-        text = f"{words}: rank of C, at most {int(part.bound)}"
-        found.append(fact(f"{place}Rank", text, rank, rank <= int(part.bound)))
-        cosine, built = float(part.cosine), place == "Basins"
-        text = f"{words}: cos(C, H)" + (", 1 by construction" if built else "")
-        found.append(fact(f"{place}Cosine", text, cosine, abs(cosine - 1) < EXACT if built else None))
-        text = f"{words}: share of |C|² off the diagonal in the eigenbasis of H"
-        found.append(fact(f"{place}Aside", text, float(part.aside), None))
+        found += [*_isotropy(place, data.sel(place=place)), *_models(place, data.sel(place=place))]
     off = float(np.abs(data.direct / data.participation - 1).max())
     text = "largest relative difference of participation ratios by the matrix itself and by noise_geometry"
     found.append(fact("Routes", text, off, off < 1e-9))
     return found
+
+
+def _isotropy(place: str, part: xr.Dataset) -> list[Claim]:
+    """Participation ratio, rank, and noise along the escape directions."""
+    words, share, bound = PLACES[place][0], float(part.participation), float(part.bound / part.dimension)
+    if place == "Engineered":
+        said, holds = "1 to rounding", abs(share - 1) < EXACT
+    elif place == "PSpin":
+        said, holds = f"above {RANDOM} and below 1", RANDOM < share < 1
+    else:
+        said, holds = f"below {OTHERS}, and not above {bound:.3g} by its rank", share < OTHERS and share <= bound
+    predicted = 1.0 if place == "Engineered" else None
+    found = [fact(f"{place}PR", f"{words}: participation ratio, {said}", share, holds, predicted)]
+    escape = float(part.escape)
+    if np.isfinite(escape):
+        exact, error = {"Engineered": (1.0, EXACT), "Teacher": (0.0, EXACT), "Oja": (OJA, OJA_ERROR * OJA)}.get(
+            place, (None, None)
+        )
+        text = f"{words}: d vᵀCv/Tr C along the escape direction, the largest if several"
+        text += "" if exact is None else f", within {error:.3g}"
+        holds = None if exact is None else abs(escape - exact) <= error
+        found.append(fact(f"{place}Escape", text, escape, holds, exact))
+    rank = int(part["rank"])
+    text = f"{words}: rank of C, at most {int(part.bound)}"
+    return [*found, fact(f"{place}Rank", text, rank, rank <= int(part.bound))]
+
+
+def _models(place: str, part: xr.Dataset) -> list[Claim]:
+    """Cosines between C and the models H and I, and what of C the eigenbasis of H does not hold."""
+    words, cosine, isotropic = PLACES[place][0], float(part.cosine), float(part.participation) ** 0.5
+    text, holds = f"{words}: cos(C, H)", None
+    if place == "Basins":
+        text, holds = f"{text}, 1 by construction", abs(cosine - 1) < EXACT
+    elif place in GOOD_FITS:
+        text, holds = f"{text}, above cos(C, I) = {isotropic:.4f}", cosine > isotropic
+    elif place == "Digits":
+        text, holds = f"{text}, below cos(C, I) = {isotropic:.4f}", cosine < isotropic
+    return [
+        fact(f"{place}Cosine", text, cosine, holds),
+        fact(f"{place}CosineIsotropic", f"{words}: cos(C, I) = √PR", isotropic, None),
+        fact(f"{place}Aside", f"{words}: share of |C|² off the diagonal in H's eigenbasis", float(part.aside), None),
+    ]
 
 
 if __name__ == "__main__":

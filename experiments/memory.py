@@ -17,11 +17,15 @@ import torch
 import xarray as xr
 
 from escape import figures, write_samples
+from escape.memory import status_bytes
 from experiments.common import RESULTS, Claim, Settings, command, fact
 
 DIMENSION = 32
 PARTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 MB = 1e6
+# What peaks may rise by from the smallest file to the largest, in MB: four pages of 8 MB, of files 16 times apart.
+RISE = 32
+READ = (0.95, 1.1)  # memory per byte of a file that is read whole
 
 # What a process does: it measures itself, limits itself, and says what it held at most.
 LIMITED = f"""
@@ -88,6 +92,8 @@ print(json.dumps({"load_peak": peak_memory() - held, "error": error}))
 
 def measure(settings: Settings) -> xr.Dataset:
     """Peak memory beyond what a process holds before (size), seconds a step and a pass, and whether reading failed."""
+    if not status_bytes("VmData"):
+        raise OSError("the experiment memory needs Linux: it takes the size of its processes from /proc")
     limit = settings.pick(128 << 20, 128 << 20, 1 << 30)
     chains = settings.pick_chains(256, 1024, 4096)
     steps = settings.pick(2, 10, 40)
@@ -143,7 +149,7 @@ def draw(data: xr.Dataset):
     blue, orange, red = figures.PALETTE[0], figures.PALETTE[1], figures.PALETTE[3]
     read = data.failed.values == 0
     a.plot(size[read], data.load_peak.values[read] / MB, "s-", color=red, label="read into memory")
-    a.plot(size[~read], np.full((~read).sum(), limit), "x", color=red, markersize=5, label="fails with an error")
+    a.plot(size[~read], np.zeros((~read).sum()), "x", color=red, markersize=5, label="refused", clip_on=False, zorder=6)
     a.plot(size, data.full_peak / MB, "^-", color=orange, label="full batch, from disk")
     a.plot(size, data.mini_peak / MB, "o-", color=blue, label="mini-batches, from disk")
     figures.theory(a, size, np.full(len(size), limit), "memory limit")
@@ -169,7 +175,7 @@ def claims(data: xr.Dataset) -> list[Claim]:
     limit, sizes = float(data.attrs["limit"]), data["size"].values
     found = [
         fact("Limit", "limit on the data of a process, beyond what it held, MB", limit / MB, None),
-        fact("Largest", "largest file over the limit", sizes[-1] / limit, bool(sizes[-1] >= 3.99 * limit)),
+        fact("Largest", "largest file over the limit", sizes[-1] / limit, None),
     ]
     for name, kind in (("Mini", "mini_peak"), ("Full", "full_peak")):
         peaks = data[kind].values
@@ -177,14 +183,15 @@ def claims(data: xr.Dataset) -> list[Claim]:
         what = "chains of mini-batches" if name == "Mini" else "a full-batch gradient"
         text = f"peak memory of {what} on the largest file, MB: below the limit"
         found.append(fact(f"{name}Peak", text, peaks[-1] / MB, peaks.max() < limit))
-        text = f"peak memory of {what}: growth per byte that the file grows, below 0.05 either way"
-        found.append(fact(f"{name}Growth", text, growth, abs(growth) < 0.05))
+        rise = (peaks[-1] - peaks[0]) / MB
+        text = f"peak memory of {what}, largest file less smallest, MB: below {RISE}, four pages of 8 MB"
+        found.append(fact(f"{name}Rise", text, rise, rise < RISE))
+        text = f"peak memory of {what}: growth per byte that the file grows"
+        found.append(fact(f"{name}Growth", text, growth, None))
     read = data.failed.values == 0
-    text = (
-        "reading a file into memory: peak memory per byte of the file, at the largest that could be read; at least 0.95"
-    )
+    text = f"reading a file into memory: peak memory per byte, at the largest that was read; {READ[0]} to {READ[1]}"
     share = float((data.load_peak / data["size"]).values[read][-1]) if read.any() else np.nan
-    found.append(fact("ReadGrowth", text, share, bool(read.any()) and share >= 0.95))
+    found.append(fact("ReadGrowth", text, share, READ[0] <= share <= READ[1]))
     fails = bool((~read[sizes > limit]).all() and "map_samples" in data.attrs["error"])
     text = "files larger than the limit that could be read; none, and the error says what to do"
     found.append(fact("Read", text, float(read[sizes > limit].sum()), fails))

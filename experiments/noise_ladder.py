@@ -5,16 +5,15 @@ turned against the axes, where chains climb a barrier and the law of the noise t
 variance along the escape direction, total variance and kurtosis, drawn, over the mini-batch's exact ones.
 """
 
-import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import xarray as xr
 from matplotlib.ticker import NullFormatter
-from scipy import integrate, stats
+from scipy import stats
 from torch import Tensor
 
 from escape import (
@@ -38,63 +37,23 @@ from escape import (
     noise_match,
     theory,
 )
+from experiments import reshuffling, turned_well
 from experiments.common import Claim, Settings, claim, command, fact
 
 # Digits: every fourth image, as many as batches divide; the radius of the experiment digits_saddle.
 IMAGES, DIGITS_BATCH, DIGITS_LR, RADIUS, DIGITS_STEPS = 448, 32, 0.015, 0.0451, 16000
 # Only to see that everything runs: a larger learning rate there, more noise here.
 HURRIED_LR, HURRIED_NOISE = 0.04, 1.5
-# Well: angle of the well to the axes and of the noise to the well, standard deviations of the noise.
-WELL_ANGLE, NOISE_ANGLE, STDS, BATH = 20.0, 30.0, (1.05, 0.6), 1.0
-WELL_BATCH, WELL_LR, WELL_STEPS = 2, 0.35, 30000
-LEADING_ORDER = 0.02  # error allowed to the prediction for reshuffling, which is one to leading order in lr
+WELL_BATCH, WELL_LR, WELL_STEPS, WELL_ENDS = 2, 0.35, 30000, (-3.0, 2.5)
+# Relative error allowed at DIGITS_LR to the prediction for reshuffling, one to leading order in lr; it goes as lr.
+LEADING_ORDER = 0.005
 FAR = -4.0  # from beyond it one step of the quartic wall overshoots to the other minimum
 GAUSSIAN = ("Gaussian", "diagonal", "leading", "isotropic", "Hessian-shaped")
 BATCHES = ("mini-batch", "with replacement", "reshuffled")
 ALPHAS = {"stable 1.9": 1.9, "stable 1.5": 1.5}
 LADDER = (*BATCHES, *GAUSSIAN, *ALPHAS, "none")
 PLACES = ("Digits", "Well")
-TICKS = {"Digits": (30, 50, 100, 200, 300, 500, 1000, 2000), "Well": (50, 100, 200, 500, 1000)}
-
-
-@dataclass(frozen=True, eq=False)
-class TurnedWell(Landscape):
-    """f_i(x) = y_1⁴/4 − y_1²/2 + ½ c y_2² + g_iᵀx with y = Qᵀx: a double well that no coordinate axis runs along."""
-
-    samples: Tensor  # (n, 2), the tilts g_i, of sum zero
-    basis: Tensor  # (2, 2), Q
-
-    affine: ClassVar[bool] = True
-    constant_noise: ClassVar[bool] = True
-    dimension: ClassVar[int] = 2
-
-    def sample_loss(self, x, tilt):
-        """y_1⁴/4 − y_1²/2 + ½ c y_2² + gᵀx."""
-        y = self.basis.T @ x
-        return y[0] ** 4 / 4 - y[0] ** 2 / 2 + 0.5 * BATH * y[1] ** 2 + tilt @ x
-
-    def sample_gradient(self, x, tilt):
-        """Q (y_1³ − y_1, c y_2) + g."""
-        y = self.basis.T @ x
-        return self.basis @ torch.stack([y[0] ** 3 - y[0], BATH * y[1]]) + tilt
-
-    def critical_points(self):
-        """Left minimum, saddle."""
-        first = self.basis[:, 0]
-        return self.critical_point(-first, "left minimum"), self.critical_point(0 * first, "saddle")
-
-
-def _turn(degrees: float) -> np.ndarray:
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return np.array([[c, -s], [s, c]])
-
-
-def _well(noise: float = 1.0) -> TurnedWell:
-    """Eight tilts, in the well's own coordinates all signs of two independent parts, each twice."""
-    signs = np.array(list(itertools.product((1, -1), (1, -1))), dtype=float)
-    tilts = np.repeat(noise * signs * STDS @ _turn(NOISE_ANGLE).T, 2, axis=0)
-    basis = _turn(WELL_ANGLE)
-    return TurnedWell(torch.from_numpy(tilts @ basis.T), torch.from_numpy(basis))
+TICKS = {"Digits": (30, 50, 100, 200, 300, 500, 1000, 2000), "Well": (50, 100, 300, 1000)}
 
 
 def _digits() -> RankOneFactorization:
@@ -126,6 +85,35 @@ class Place:
     variances: dict
 
 
+@dataclass(frozen=True)
+class Line:
+    """Chain x' = m(x) + lr ξ of one coordinate, from `start` to outside of `exits`, None where there is no exit.
+
+    Gaussian chains live on `ends`. A stable one does on the exits, and where there is none below, down to `far`, from
+    beyond which it takes `beyond` steps more.
+    """
+
+    drift: Callable
+    lr: float
+    start: float
+    ends: tuple[float, float]
+    exits: tuple[float | None, float]
+    far: float | None = None
+    beyond: int = 0
+
+    def mean_exit_steps(self, variances: dict, gaussian: tuple[str, ...]) -> dict:
+        """Mean exit steps under Gaussian noises of these variances, and stable ones of the isotropic scale."""
+        found = {}
+        for name in gaussian:
+            chain = theory.GaussianChain(self.drift, self.lr * variances[name] ** 0.5, *self.ends)
+            found[name] = float(chain.mean_exit_step(self.start, *self.exits))
+        scale = self.lr * (variances["isotropic"] / 2) ** 0.5
+        low = self.far if self.exits[0] is None else self.exits[0]
+        for name, alpha in ALPHAS.items():
+            found[name] = _stable_exit(self.drift, scale, alpha, self.start, low, self.exits[1], self.beyond)
+        return found
+
+
 def measure(settings: Settings) -> xr.Dataset:
     """Exit steps and their predictions (place, noise), and the moments of each noise (place, noise, quantity)."""
     chains = [settings.pick_chains(64, 320, 8192), settings.pick_chains(128, 1536, 32768)]
@@ -148,7 +136,7 @@ def measure(settings: Settings) -> xr.Dataset:
             "quantity": ["variance", "trace", "kurtosis"], "bit": ["measured", "error", "expected"],
         },
         {"digits_chains": chains[0], "well_chains": chains[1], "draws": draws,
-         "push": places[0].predicted["push"]},
+         "push": places[0].predicted["push"], "digits_lr": places[0].lr},
     )  # fmt: skip
 
 
@@ -187,15 +175,13 @@ def _at_digits(settings: Settings) -> Place:
     lr = settings.pick(HURRIED_LR, DIGITS_LR, DIGITS_LR)
     a = theory.growth_factor(lr, curvature)
     variances = _variances(landscape, saddle.location, v, DIGITS_BATCH)
-    reshuffled, push = _reshuffled_saddle(landscape, saddle, lr)
+    reshuffled, push = reshuffling.reshuffled_exit_step(landscape, saddle, lr, DIGITS_BATCH, RADIUS)
     predicted = {"none": np.inf, "reshuffled": reshuffled, "push": push}
-    for name in (*BATCHES[:2], *GAUSSIAN):
-        chain = theory.GaussianChain(lambda x: a * x, lr * variances[name] ** 0.5, -RADIUS, RADIUS)
-        predicted[name] = float(chain.mean_exit_step(0.0, -RADIUS, RADIUS))
-    scale = lr * (variances["isotropic"] / 2) ** 0.5
+    line = Line(lambda x: a * x, lr, 0.0, (-RADIUS, RADIUS), (-RADIUS, RADIUS))
+    predicted |= line.mean_exit_steps(variances, (*BATCHES[:2], *GAUSSIAN))
+    scale = (variances["isotropic"] / 2) ** 0.5
     for name, alpha in ALPHAS.items():
-        predicted[name] = _stable_exit(lambda x: a * x, scale, alpha, 0.0, -RADIUS, RADIUS)
-        predicted[f"{name} law"] = theory.stable_saddle_exit_step(lr, curvature, alpha, scale / lr, RADIUS)
+        predicted[f"{name} law"] = theory.stable_saddle_exit_step(lr, curvature, alpha, scale, RADIUS)
     sample_noise = float(landscape.noise_along(saddle.location, v)) ** 0.5
     predicted["reshuffled law"] = theory.reshuffling_mean_exit_step(
         lr, curvature, sample_noise, RADIUS, landscape.n, DIGITS_BATCH
@@ -222,59 +208,8 @@ def _variances(landscape, x: Tensor, v: Tensor, batch_size: int) -> dict:
     return gaussian | {name: kappa[name] * float(full) for name in BATCHES}
 
 
-def _reshuffled_saddle(landscape, saddle, lr: float) -> tuple[float, float]:
-    """Mean exit step under reshuffling, to leading order in lr, and the mean of the effective kick over its std.
-
-    The tilts of an epoch sum to zero. What is left of it along v is lr² W, W of `_order_sum` over M_ji = vᵀH_j g_i.
-    The bend of the mean gradient along v, 2 (xᵀδ)(vᵀδ), adds its mean over the path δ of an epoch, a bridge from zero
-    to zero.
-    """
-    n, b = landscape.n, DIGITS_BATCH
-    x, v, curvature = saddle.location, saddle.unstable[:, 0], float(saddle.eigenvalues[0])
-    tilts = landscape.sample_gradients(x)
-    products = torch.einsum("i,nij,mj->nm", v, landscape.sample_hessians(x), tilts)
-    mean, std = _order_sum(products.numpy(), b)
-    unit = (lr / b) ** 2
-    used = b * np.arange(n // b)
-    bridge = float(used @ (n - used)) / (n - 1) / b**2
-    bend = 2 * float(x @ landscape.gradient_covariance(x) @ v) * lr**3 * bridge
-    a = theory.growth_factor(lr, curvature)
-    grown = a ** (n // b)
-    push, kick = (unit * mean - bend) / (grown - 1), unit * std / (grown**2 - 1) ** 0.5
-    return (np.log(RADIUS) - _mean_log(push, kick)) / np.log(a) + 0.5, abs(push) / kick
-
-
-def _order_sum(pairs: np.ndarray, b: int) -> tuple[float, float]:
-    """Mean and standard deviation of Σ M_ji over i before j in a random order, in other batches of b.
-
-    A pair in two batches adds the even part of M, and the odd part with a sign. Signs of two pairs with a sample in
-    common have covariance `signs`, others none; the even part varies with which pairs fall into one batch.
-    """
-    n = len(pairs)
-    even, odd = (pairs + pairs.T) / 2, (pairs - pairs.T) / 2
-    even[np.diag_indices(n)] = 0.0
-    one = (b - 1) / (n - 1)  # two samples in one batch; then three, and two pairs of four
-    three = one * (b - 2) / (n - 2)
-    four = one * ((b - 2) * (b - 3) + (n - b) * (b - 1)) / ((n - 2) * (n - 3))
-    signs = ((n * n - b * b) / 3 - (n - b)) / ((n - 1) * (n - 2))
-    square = (odd**2).sum()
-    variance = (1 - one) * square / 2 + signs * ((odd.sum(1) ** 2).sum() - square)
-    total, square = even.sum() / 2, (even**2).sum() / 2
-    common = (even.sum(1) ** 2).sum() - 2 * square
-    variance += one * square + three * common + four * (total**2 - square - common) - (one * total) ** 2
-    return float((1 - one) * total), float(variance) ** 0.5
-
-
-def _mean_log(mean: float, std: float) -> float:
-    """E ln|Z| of a normal Z."""
-    density = stats.norm(mean, std).pdf
-    parts = [integrate.quad(lambda z: np.log(z) * (density(z) + density(-z)), *ends)[0]
-             for ends in ((0, std), (std, abs(mean) + 12 * std))]  # fmt: skip
-    return sum(parts)
-
-
 def _at_well(settings: Settings) -> Place:
-    landscape = _well(settings.pick(HURRIED_NOISE, 1.0, 1.0))
+    landscape = turned_well.turned_well(settings.pick(HURRIED_NOISE, 1.0, 1.0))
     minimum, saddle = landscape.critical_points()
     v = landscape.basis[:, 0]
     until = Above(Projection(saddle, v), 1.0)
@@ -284,49 +219,15 @@ def _at_well(settings: Settings) -> Place:
     def slope(y):
         return y**3 - y
 
-    def drift(y):
-        return y - WELL_LR * slope(y)
-
-    predicted = {"none": np.inf, "reshuffled": _reshuffled_well(slopes)}
+    predicted = {"none": np.inf, "reshuffled": turned_well.reshuffled_exit_step(slopes, WELL_BATCH, WELL_LR)}
     for name in BATCHES[:2]:
         chain = theory.BatchChain(
-            lambda y: slope(y)[:, None] + slopes, WELL_LR, WELL_BATCH, -3.0, 2.5, name == "with replacement"
+            lambda y: slope(y)[:, None] + slopes, WELL_LR, WELL_BATCH, *WELL_ENDS, name == "with replacement"
         )
         predicted[name] = float(chain.mean_exit_step(-1.0, None, 1.0))
-    for name in GAUSSIAN:
-        chain = theory.GaussianChain(drift, WELL_LR * variances[name] ** 0.5, -3.0, 2.5)
-        predicted[name] = float(chain.mean_exit_step(-1.0, None, 1.0))
-    scale = WELL_LR * (variances["isotropic"] / 2) ** 0.5
-    for name, alpha in ALPHAS.items():
-        predicted[name] = _stable_exit(drift, scale, alpha, -1.0, FAR, 1.0, beyond=1)
+    line = Line(lambda y: y - WELL_LR * slope(y), WELL_LR, -1.0, WELL_ENDS, (None, 1.0), FAR, beyond=1)
+    predicted |= line.mean_exit_steps(variances, GAUSSIAN)
     return Place(landscape, minimum.location, v, until, WELL_LR, WELL_STEPS, WELL_BATCH, predicted, variances)
-
-
-def _reshuffled_well(slopes: np.ndarray) -> float:
-    """inf where no order of the batches leads over: the interval that epochs from the minimum can reach, closed."""
-    n, b = len(slopes), WELL_BATCH
-    orders = set()
-    for order in itertools.permutations(range(n)):
-        rows = np.reshape(order, (-1, b))
-        if (np.diff(rows, axis=1) > 0).all():
-            orders.add(tuple(np.round(slopes[rows].mean(1), 12)))
-    orders = np.array(sorted(orders))
-    low, high = -1.0, -1.0
-    turning = np.sqrt((1 + WELL_LR) / (3 * WELL_LR))
-    for _ in range(1000):
-        ends = np.repeat([[low, high]], len(orders), axis=0)
-        for push in orders.T:
-            # Where one step turns back on itself an end of the image lies inside.
-            inner = [np.clip(at, ends[:, 0], ends[:, 1]) for at in (-turning, turning)]
-            image = np.stack([*ends.T, *inner], axis=1)
-            image = image - WELL_LR * (image**3 - image + push[:, None])
-            ends = np.stack([image.min(1), image.max(1)], axis=1)
-            if ends.max() >= 1:
-                return np.nan
-        before, low, high = (low, high), min(low, ends.min()), max(high, ends.max())
-        if max(before[0] - low, high - before[1]) < 1e-13:
-            return np.inf
-    return np.nan
 
 
 def _stable_exit(
@@ -354,7 +255,7 @@ def _stable_exit(
 
 def draw(data: xr.Dataset):
     """Mean exit steps by noise, (a) saddle and (b) well, with predictions and moments over the mini-batch's."""
-    figure, axes = plt.subplots(2, 2, figsize=(figures.COLUMN, 4.7), width_ratios=[1.1, 1])
+    figure, axes = plt.subplots(2, 2, figsize=(figures.COLUMN, 4.7), width_ratios=[1, 1.05])
     titles = {"Digits": "mean exit step, saddle of the digits", "Well": "mean exit step, turned double well"}
     for (ax, table), place, letter in zip(axes, PLACES, "ab", strict=True):
         part = data.sel(place=place)
@@ -364,6 +265,8 @@ def draw(data: xr.Dataset):
         ax.tick_params(axis="y", length=0)
         ax.spines[["top", "right"]].set_visible(False)
         low, high = ax.get_xlim()
+        high = next((tick * 1.08 for tick in TICKS[place] if tick >= high), high)
+        ax.set_xlim(low, high)
         ticks = [tick for tick in TICKS[place] if low < tick < high]
         ax.set_xticks(ticks, [str(tick) for tick in ticks])
         ax.xaxis.set_minor_formatter(NullFormatter())
@@ -381,7 +284,8 @@ def _draw_exit(ax, row: int, name: str, part: xr.Dataset) -> None:
         bars = [[value - low], [high - value]]
         ax.errorbar([value], [row], xerr=bars, fmt="o", color=color, markersize=2.4, elinewidth=0.9)
     elif left == 0:
-        ax.text(0.98, row, "never", transform=ax.get_yaxis_transform(), ha="right", va="center", fontsize=6.5)
+        ax.text(1.0, row, "never →", transform=ax.get_yaxis_transform(), ha="right", va="center", fontsize=6,
+                color="0.35", style="italic", bbox={"color": "white", "pad": 0.5})  # fmt: skip
     if np.isfinite(part.exact):
         ax.plot([part.exact] * 2, [row - 0.36, row + 0.36], color="black", linewidth=1.0, zorder=5)
     if name == "reshuffled" and np.isfinite(part.law):
@@ -389,15 +293,18 @@ def _draw_exit(ax, row: int, name: str, part: xr.Dataset) -> None:
 
 
 def _write_match(table, part: xr.Dataset) -> None:
-    """Variance along v, trace and kurtosis as a table beside the exits."""
+    """Variance along v and trace, over the mini-batch's, and kurtosis as a table beside the exits."""
     table.set(xlim=(0, 3), ylim=(len(LADDER) - 0.5, -0.7))
     table.set_axis_off()
+    table.text(1.0, -1.55, "over mini-batch's", ha="center", va="bottom", fontsize=6)
+    table.plot([0.1, 1.9], [-1.5, -1.5], color="black", linewidth=0.5, clip_on=False)
     for column, head in enumerate((r"$v^TCv$", r"Tr$\,C$", "kurtosis")):
         table.text(column + 0.5, -0.75, head, ha="center", va="bottom", fontsize=6)
         for row, name in enumerate(LADDER):
             measured, error, expected = part.match.sel(noise=name).values[column]
             over = 1.0 if column == 2 else expected
-            word = "∞" if name in ALPHAS else _brief(measured / over, error / over)
+            # Stable noise has no variance, and no kurtosis to speak of.
+            word = "–∞"[column < 2] if name in ALPHAS else _brief(measured / over, error / over)
             table.text(column + 0.5, row, word, ha="center", va="center", fontsize=5.5)
 
 
@@ -412,7 +319,11 @@ def _brief(value: float, error: float) -> str:
 
 
 def claims(data: xr.Dataset) -> list[Claim]:
-    """Exit steps against the predictions; who never leaves; mini-batch against Gaussian; the moments."""
+    """Exit steps against the predictions; who never leaves; mini-batch against Gaussian; the moments.
+
+    A mean of right-skewed exit times is low where its error is low, too: 3.5 errors are exceeded, below, in about 1 of
+    1000 cases (320 chains) to 3 of 1000 (64 chains), and not in the 1 of 2000 of a normal law.
+    """
     found = []
     for place in PLACES:
         words = {"Digits": "saddle of the digits", "Well": "double well"}[place]
@@ -429,13 +340,18 @@ def claims(data: xr.Dataset) -> list[Claim]:
             if name == "reshuffled":
                 # To leading order in lr, and of the end of an epoch: chains come to the radius sooner in the middle.
                 value, low, high = part.exit.values[:3]
-                near = abs(value - exact) <= LEADING_ORDER * exact + 3.5 * (high - low) / 3.92
-                one = replace(one, text=f"{text}, to leading order within {LEADING_ORDER:.0%}", holds=bool(near))
+                allowed = LEADING_ORDER * data.attrs["digits_lr"] / DIGITS_LR
+                near = abs(value - exact) <= allowed * exact + 3.5 * (high - low) / 3.92
+                one = replace(one, text=f"{text}, to leading order within {allowed:.2%}", holds=bool(near))
             found.append(one)
     for place in PLACES:
-        of_place = [abs(one.z) for one in found if one.name.startswith(place) and one.z is not None]
-        text = f"{place}: largest |z| of the {len(of_place)} mean exit steps"
+        # The one to leading order has a criterion of its own.
+        own = [f"{place}{_macro(name)}" for name in LADDER if name != "reshuffled"]
+        of_place = [abs(one.z) for one in found if one.name in own and one.z is not None]
+        text = f"{place}: largest |z| of the {len(of_place)} mean exit steps with an exact prediction"
         found.append(fact(f"{place}WorstZ", text, max(of_place, default=np.nan), None))
+        text = f"{place}: mean exit steps with an exact prediction"
+        found.append(fact(f"{place}Compared", text, len(of_place), None))
     return found + _comparisons(data)
 
 

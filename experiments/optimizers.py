@@ -64,6 +64,13 @@ SCHEDULED = ("warm-up", "inverse time")
 SHOWN = ("SGD", "Nesterov", "perturbed descent", "inverse time", "SAM", "RMSProp", "Adam")
 # Without noise: starts, a learning rate, and what is added to the root of the mean square.
 STARTS = np.logspace(-12, -1, 23)
+# Who comes to a radius later than whom, beyond both intervals; and how near to SGD Adam comes within the noise.
+LATER = {
+    FAR: [(name, "SGD") for name in ("heavy ball", "Nesterov", "inverse time", "SAM", "RMSProp", "Adam", "sign")]
+    + [("Adam", "RMSProp"), ("sign", "Adam")],
+    NEAR: [("heavy ball", "SGD"), ("Nesterov", "SGD"), ("SAM", "SGD"), ("SGD", "RMSProp")],
+}
+ADAM_NEAR = 0.15
 FREE_LR, COARSE_EPS = 1e-2, 1e-1
 FREE = {
     "descent": GradientDescent(FREE_LR),
@@ -170,8 +177,9 @@ def draw(data: xr.Dataset):
     steps = data.step.values
     for color, name in zip(figures.PALETTE, SHOWN, strict=False):
         a.plot(steps, data.survival.sel(optimizer=name), color=color, label=name)
-        if name in PREDICTED + SCHEDULED:
-            figures.theory(a, steps, _law(name, steps), "theory" if name == SHOWN[0] else None)
+    known = [name for name in SHOWN if name in PREDICTED + SCHEDULED]
+    for name in known:
+        figures.theory(a, steps, _law(name, steps), "theory" if name == known[0] else None)
     a.set(xlabel="step t", ylabel=r"$P(\tau > t)$, $R = 1$", xlim=(0, 750))
     places = np.arange(len(RACE))[::-1]
     for j, (color, radius) in enumerate(zip(figures.PALETTE, (FAR, NEAR), strict=False)):
@@ -196,7 +204,7 @@ def draw(data: xr.Dataset):
     fine = np.geomspace(STARTS[0], STARTS[-1], 200)
     for color, kind in zip(figures.PALETTE, FREE, strict=False):
         c.plot(STARTS, data.free.sel(kind=kind), "o", color=color, label=labels[kind])
-        figures.theory(c, fine, _free_theory(kind, fine), "theory" if kind == "descent" else None)
+        figures.theory(c, fine, _free_theory(kind, fine), "exact recursion" if kind == "descent" else None)
     c.set(xscale="log", yscale="log", xlabel=r"start $|x_0|$", ylabel="exit step, no noise", ylim=(40, 5e3))
     for ax, columns in ((a, 3), (b, 3), (c, 2)):
         figures.legend_above(ax, columns)
@@ -207,12 +215,13 @@ def claims(data: xr.Dataset) -> list[Claim]:
     """Means against theory where there is one, the order of the others, and exits without noise step for step."""
     found = []
     for name in RACE:
-        word = "".join(part[0].upper() + part[1:] for part in name.replace("-", " ").split())
+        word = _macro(name)
         far, near = data["mean"].sel(optimizer=name).values
         predicted = _predicted(name) if name in PREDICTED + SCHEDULED else None
         found.append(claim(f"Far{word}", f"{name}: mean exit step to R = {FAR:g}", far, predicted, 3.5))
         predicted = _near() if name in ("SGD", "Langevin") else None
         found.append(claim(f"Near{word}", f"{name}: mean exit step to R = {NEAR:g}", near, predicted, 3.5))
+    found += _order(data)
     for kind, word in (("descent", "Descent"), ("Adam", "Adam"), ("Adam, coarse", "Coarse")):
         steps = data.free.sel(kind=kind).values
         off = int((steps != _free_theory(kind, STARTS)).sum())
@@ -226,8 +235,28 @@ def claims(data: xr.Dataset) -> list[Claim]:
     found.append(fact("DescentSlow", "descent without noise: exit step from 1e-12", ends[0], None))
     coarse = data.free.sel(kind="Adam, coarse").values
     found.append(fact("CoarseSlow", "Adam, coarse eps, without noise: exit step from 1e-12", coarse[0], None))
+    text = "without noise, from 1e-12: descent's exit step over Adam's; Adam first, then the coarse one, then descent"
+    found.append(fact("FreeOrder", text, ends[0] / small[0], small[0] < coarse[0] < ends[0]))
     found.append(fact("Chains", "chains of each run", data.attrs["chains"], None))
     return found
+
+
+def _order(data: xr.Dataset) -> list[Claim]:
+    """Who is later than whom by more than both intervals, and Adam beside SGD where the gradient is mostly noise."""
+    found = []
+    for radius, pairs in LATER.items():
+        means, word = data["mean"].sel(radius=radius), "Far" if radius == FAR else "Near"
+        for late, soon in pairs:
+            gap = float(means.sel(optimizer=late, part="low") - means.sel(optimizer=soon, part="high"))
+            text = f"to R = {radius:g}: low end of the interval of {late} less high end of that of {soon}; above 0"
+            found.append(fact(f"{word}{_macro(late)}After{_macro(soon)}", text, gap, gap > 0))
+    adam, sgd = (float(data["mean"].sel(radius=NEAR, part="value", optimizer=name)) for name in ("Adam", "SGD"))
+    text = f"to R = {NEAR:g}: mean exit step of Adam over that of SGD; 1 within {ADAM_NEAR}"
+    return [*found, fact("NearAdamOverSGD", text, adam / sgd, abs(adam / sgd - 1) < ADAM_NEAR)]
+
+
+def _macro(name: str) -> str:
+    return "".join(part[0].upper() + part[1:] for part in name.replace("-", " ").split())
 
 
 if __name__ == "__main__":

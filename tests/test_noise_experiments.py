@@ -61,8 +61,9 @@ def test_stable_chain_leaves_as_a_simulation_of_it_does(within):
 
 def test_reshuffling_leads_over_where_the_noise_is_strong_and_only_there():
     slopes = (turned_well().samples @ turned_well().basis[:, 0]).numpy()
-    assert reshuffled_exit_step(slopes, noise_ladder.WELL_BATCH, noise_ladder.WELL_LR) == np.inf
-    assert np.isnan(reshuffled_exit_step(2 * slopes, noise_ladder.WELL_BATCH, noise_ladder.WELL_LR))  # not known: it may
+    chains = noise_ladder.WELL_BATCH, noise_ladder.WELL_LR
+    assert reshuffled_exit_step(slopes, *chains) == np.inf
+    assert np.isnan(reshuffled_exit_step(2 * slopes, *chains))  # not known: it may
 
 
 def test_engineered_noise_is_isotropic_in_any_basis_and_few_samples_never_are():
