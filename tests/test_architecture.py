@@ -36,6 +36,7 @@ FLOORS = {
     "escape.landscapes.base": 2,
     "escape.store": 2,
     "escape.sample_files": 3,
+    "escape.landscapes.scored": 2.5,
     "escape.landscapes.generalized_linear": 3,
     "escape.landscapes.quadratic": 3,
     "escape.landscapes.wells": 3,

@@ -22,7 +22,7 @@ from escape import (
     theory,
 )
 from escape.draws import distinct_indices
-from escape.landscapes.generalized_linear import GeneralizedLinear
+from escape.landscapes.scored import Scored
 
 F64 = torch.float64
 RARE = 1e-5  # false-alarm rate of each test by chi-square
@@ -131,7 +131,7 @@ def test_the_general_path_gives_the_same_noise():
     """A generalised linear landscape weighs rows by matrix products; the base class by its lifted gradients."""
     landscape = random_factorization(F64, n=40, d=3)
     x, weights = normal(5, 3, seed=1), normal(5, 40, seed=2)
-    general = super(GeneralizedLinear, landscape)
+    general = super(Scored, landscape)
     assert torch.allclose(landscape.weighted_gradient(x, weights), general.weighted_gradient(x, weights), rtol=1e-12)
     assert torch.allclose(landscape.noise_trace(x), general.noise_trace(x), rtol=1e-12)
     for b in (2, 3, 39):  # few rows are gathered, many are picked out of all scores
