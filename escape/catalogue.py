@@ -1,4 +1,4 @@
-"""Landscapes by name: those of the package with options that have defaults, and those of anybody's own Python file."""
+"""Landscapes by name, and what is taken from anybody's own Python file: landscapes, oracles and optimizers."""
 
 import difflib
 import inspect
@@ -11,6 +11,9 @@ from pathlib import Path
 from escape.landscapes import Landscape
 from escape.mapped import not_finite
 from escape.named import NAMED
+
+# Files that were run: what they held then, and what came of it.
+_RUN: dict[Path, tuple[bytes, types.ModuleType]] = {}
 
 
 def make_landscape(name: str, options: Iterable[str] = ()) -> Landscape:
@@ -48,14 +51,48 @@ def maker_of(name: str) -> Callable[..., Landscape] | Landscape:
     if name in NAMED:
         return NAMED[name]
     if file_of(name) is not None:
-        return _from_file(file_of(name), name.rpartition(":")[2])
+        return taken_from(name, "landscape", Landscape)
     if name.endswith(".py"):
         raise ValueError(f"{name} names a file, not a landscape in it; write {name}:NAME")
     raise ValueError(f"no landscape {name!r}{close(name, NAMED)}; one of {', '.join(NAMED)}, or FILE.py:NAME")
 
 
+def taken_from(name: str, what: str, kind: type) -> Callable | object:
+    """Return what ``FILE.py:NAME`` stands for: one of a kind that is made already, or a callable that may make it.
+
+    Raises
+    ------
+    ValueError
+        If the file fails or has no such name, or the name is a class of another kind or one that is not finished.
+    """
+    path, inside = file_of(name), name.rpartition(":")[2]
+    module = _run_file(path)
+    found = getattr(module, inside, None)
+    if not (isinstance(found, kind) or callable(found)):
+        usable = [key for key, value in vars(module).items() if _own(module, value, kind) and not key.startswith("_")]
+        has = ", ".join(usable) or "none"
+        raise ValueError(f"{path} has no {what} {inside!r}{close(inside, usable)}; it has {has}")
+    return found
+
+
+def class_from(name: str, what: str, kind: type) -> type:
+    """Return the class that ``FILE.py:NAME`` stands for, which is derived from another one and finished.
+
+    Raises
+    ------
+    ValueError
+        If it is not, and as `taken_from`.
+    """
+    found = taken_from(name, what, kind)
+    if not (inspect.isclass(found) and issubclass(found, kind)):
+        raise ValueError(f"{name} is no {what}: give a class derived from escape.{kind.__name__}")
+    if inspect.isabstract(found):
+        raise ValueError(f"{name} is not finished: it lacks {', '.join(sorted(found.__abstractmethods__))}")
+    return found
+
+
 def resolved(name: str) -> str:
-    """Return a name that means the same from any folder."""
+    """Return a name, with its options if it has any, that means the same from any folder."""
     path = file_of(name)
     return name if path is None else f"{path.resolve()}:{name.rpartition(':')[2]}"
 
@@ -153,10 +190,13 @@ def _number(what: str, text: str) -> float:
     return number
 
 
-def _from_file(path: Path, inside: str) -> Callable[..., Landscape] | Landscape:
-    """Run a file and take one name from it."""
+def _run_file(path: Path) -> types.ModuleType:
+    """Run a file, once as long as it stays as it is: what is taken from it by two names is of the same classes."""
     if not path.is_file():
         raise ValueError(f"no file {path}")
+    text, place = path.read_bytes(), path.resolve()
+    if _RUN.get(place, (None, None))[0] == text:
+        return _RUN[place][1]
     module = types.ModuleType(f"landscape_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # where dataclasses look up the module of their annotations
@@ -164,18 +204,15 @@ def _from_file(path: Path, inside: str) -> Callable[..., Landscape] | Landscape:
     if folder not in sys.path:
         sys.path.append(folder)
     try:
-        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
+        exec(compile(text, str(path), "exec"), vars(module))
     except Exception as error:
         raise ValueError(f"{path} fails{_line_in(path, error)}: {type(error).__name__}: {error}") from error
-    found = getattr(module, inside, None)
-    if isinstance(found, Landscape) or callable(found):
-        return found
-    usable = [key for key, value in vars(module).items() if _own(module, value) and not key.startswith("_")]
-    raise ValueError(f"{path} has no landscape {inside!r}{close(inside, usable)}; it has {', '.join(usable) or 'none'}")
+    _RUN[place] = text, module
+    return module
 
 
-def _own(module: types.ModuleType, value: object) -> bool:
-    return isinstance(value, Landscape) or (callable(value) and getattr(value, "__module__", "") == module.__name__)
+def _own(module: types.ModuleType, value: object, kind: type) -> bool:
+    return isinstance(value, kind) or (callable(value) and getattr(value, "__module__", "") == module.__name__)
 
 
 def _line_in(path: Path, error: BaseException) -> str:

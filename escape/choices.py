@@ -1,12 +1,13 @@
 """Oracles, optimizers and schedules by name, with their options as text: NAME[,KEY=VALUE…]."""
 
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
-from escape.catalogue import close, defaults_of, read_options
+from escape.catalogue import class_from, close, defaults_of, file_of, read_options
 from escape.optimizers import (
     SAM,
     Adam,
@@ -23,6 +24,7 @@ from escape.optimizers import (
     StepDecay,
     WarmUp,
 )
+from escape.optimizers.base import check_number
 from escape.oracles import (
     DiagonalNoise,
     FullBatch,
@@ -39,6 +41,7 @@ from escape.oracles import (
 
 def inverse_time(lr: float, offset: float = 1.0) -> InverseTime:
     """η_t = η_0 t0/(t + t0), t0 the `offset`: that of Robbins and Monro (1951)."""
+    check_number("offset", offset, above=0)
     return InverseTime(lr * offset, offset)
 
 
@@ -83,7 +86,8 @@ def make_oracle(
     Parameters
     ----------
     text : str
-        ``NAME[,KEY=VALUE…]`` with NAME in `ORACLES`; ``at=point`` stands for the critical point of the run.
+        ``NAME[,KEY=VALUE…]`` with NAME in `ORACLES`, or ``FILE.py:NAME`` with NAME an `Oracle` class of that file;
+        ``at=point`` stands for the critical point of the run.
     batch_size : int or None
         Batch size; 32 if None, for those that have one.
     replacement : bool
@@ -96,12 +100,11 @@ def make_oracle(
     ValueError
         For a name, an option or a number of which no oracle can be made.
     """
-    name, kind, given = _chosen("oracle", text, ORACLES)
+    name, kind, given = _chosen("oracle", text, ORACLES, Oracle)
     if given.get("at") is not None:
-        given["at"] = _place(name, given["at"], point)
-    if "scale" in given and batch_size is None:
-        return kind(**given)  # a scale of its own in the place of a batch's
-    return kind(**_completed(name, ORACLES, given, {"batch_size": batch_size, "replacement": replacement or None}))
+        given["at"] = _place(name, point)
+    options = {"batch_size": batch_size, "replacement": replacement or None}
+    return _made(name, kind, _completed(name, kind, ORACLES, given, options))
 
 
 def make_optimizer(
@@ -112,7 +115,8 @@ def make_optimizer(
     Parameters
     ----------
     text : str
-        ``NAME[,KEY=VALUE…]`` with NAME in `OPTIMIZERS`.
+        ``NAME[,KEY=VALUE…]`` with NAME in `OPTIMIZERS`, or ``FILE.py:NAME`` with NAME an `Optimizer` class of that
+        file, which takes `lr`.
     lr : float
         Learning rate; with a schedule, the rate that it starts from.
     momentum : float or None
@@ -127,17 +131,19 @@ def make_optimizer(
     ValueError
         For a name, an option or a number of which no optimizer can be made.
     """
-    name, kind, given = _chosen("optimizer", text, OPTIMIZERS)
+    name, kind, given = _chosen("optimizer", text, OPTIMIZERS, Optimizer)
     if "lr" in given:
-        raise ValueError(f"the learning rate of {name} is given by --lr; leave out lr={given['lr']:g}")
-    completed = _completed(name, OPTIMIZERS, given, {"momentum": momentum})
-    return kind(**completed, lr=_rate(lr, schedule, warm_up))
+        raise ValueError(f"the learning rate of {name} is given by --lr; leave out lr={given['lr']}")
+    if "lr" not in defaults_of(kind):
+        raise ValueError(f"{name} takes no lr, which --lr gives: an optimizer has a field `lr`")
+    completed = _completed(name, kind, OPTIMIZERS, given, {"momentum": momentum})
+    return _made(name, kind, completed | {"lr": _rate(lr, schedule, warm_up)})
 
 
 def _rate(lr: float, schedule: str | None, warm_up: int):
     if schedule is not None:
         name, kind, given = _chosen("schedule", schedule, SCHEDULES)
-        lr = kind(**_completed(name, SCHEDULES, given | {"lr": lr}, {}))
+        lr = kind(**_completed(name, kind, SCHEDULES, given | {"lr": lr}, {}))
     return WarmUp(lr, warm_up) if warm_up else lr
 
 
@@ -146,12 +152,23 @@ def names(choices: Iterable[str]) -> str:
     return ", ".join(choices)
 
 
-def _chosen(what: str, text: str, choices: dict[str, Callable]) -> tuple[str, Callable, dict]:
-    """Split NAME[,KEY=VALUE…] into the name, what it stands for and the options, read by the types of the defaults."""
+def _chosen(what: str, text: str, choices: dict[str, Callable], own: type | None = None) -> tuple[str, Callable, dict]:
+    """Split NAME[,KEY=VALUE…] into the name, what it stands for and the options, read by the types of the defaults.
+
+    `own` is the class that one of anybody's own file must be of, None where there is none to be had.
+    """
     name, *options = (part.strip() for part in text.split(","))
-    if name not in choices:
-        raise ValueError(f"unknown {what} {name!r}{close(name, choices)}; one of {names(choices)}")
-    kind = choices[name]
+    if own is not None and file_of(name) is not None:
+        kind = class_from(name, what, own)
+    elif own is not None and name.endswith(".py"):
+        raise ValueError(f"{name} names a file, not an {what} in it; write {name}:NAME")
+    elif name in choices:
+        kind = choices[name]
+    else:
+        known = names(choices) if own is None else f"{names(choices)}, or FILE.py:NAME"
+        raise ValueError(f"unknown {what} {name!r}{close(name, choices)}; one of {known}")
+    if "at" in defaults_of(kind):
+        _check_place(name, options)
     given = read_options(name, kind, [option for option in options if not option.endswith("=inf")], needed=False)
     endless = [option.removesuffix("=inf") for option in options if option.endswith("=inf")]
     unknown = [key for key in endless if key not in defaults_of(kind)]
@@ -160,9 +177,9 @@ def _chosen(what: str, text: str, choices: dict[str, Callable]) -> tuple[str, Ca
     return name, kind, given | dict.fromkeys(endless, math.inf)
 
 
-def _completed(name: str, choices: dict[str, Callable], given: dict, options: dict) -> dict:
+def _completed(name: str, kind: Callable, choices: dict[str, Callable], given: dict, options: dict) -> dict:
     """Add what the command line gives by options of its own, and defaults; refuse what a choice does not take."""
-    fields = defaults_of(choices[name])
+    fields = defaults_of(kind)
     for key, value in options.items():
         if value is None:
             continue
@@ -172,7 +189,9 @@ def _completed(name: str, choices: dict[str, Callable], given: dict, options: di
         if key in given:
             raise ValueError(f"{key} of {name} is given twice: leave out {_OWN[key]}, or {key}=… after the name")
         given[key] = value
-    for key, value in (("batch_size", _BATCH_SIZE), ("momentum", _MOMENTUM)):
+    # A scale of stable noise is in the place of a batch's.
+    batch_size = None if name == "stable" and "scale" in given else _BATCH_SIZE
+    for key, value in (("batch_size", batch_size), ("momentum", _MOMENTUM)):
         if key in fields and key not in given and key in options:
             given[key] = value
     empty = inspect.Parameter.empty
@@ -182,9 +201,29 @@ def _completed(name: str, choices: dict[str, Callable], given: dict, options: di
     return given
 
 
-def _place(name: str, at: object, point: Tensor | None) -> Tensor:
-    if at != "point":
-        raise ValueError(f"at of {name} must be point, the critical point of the run, got {at!r}")
+def _made(name: str, kind: Callable, given: dict) -> object:
+    """Make one of a class; whatever the code of somebody's file raises is said in one line."""
+    try:
+        return kind(**given)
+    except ValueError:
+        raise
+    except Exception as error:
+        if file_of(name) is None:
+            raise
+        raise ValueError(f"{name} cannot be made: {type(error).__name__}: {error}") from error
+
+
+def _check_place(name: str, options: list[str]) -> None:
+    """Refuse coordinates, which commas would cut, and anything else but the critical point."""
+    for number, option in enumerate(options):
+        key, equals, value = option.partition("=")
+        if equals and key.strip() == "at" and value.strip() != "point":
+            rest = itertools.takewhile(lambda part: "=" not in part, options[number + 1 :])
+            got = ",".join([value.strip(), *rest])
+            raise ValueError(f"at of {name} must be point, the critical point of the run, got {got!r}")
+
+
+def _place(name: str, point: Tensor | None) -> Tensor:
     if point is None:
         raise ValueError(f"{name} at the critical point needs one, and the landscape declares none")
     return point

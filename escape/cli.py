@@ -185,7 +185,8 @@ def simulate(name, options, start_at, every, executor, workers, shard, out, matc
     parts = recipe.parts()
     every = max(1, recipe.steps // 200) if every is None else every
     run = recipe.run(parts, every)
-    recipe = replace(recipe, landscape=resolved(name), block=run.block)
+    found = {key: resolved(getattr(recipe, key)) for key in ("landscape", "oracle", "optimizer")}
+    recipe = replace(recipe, **found, block=run.block)
     # A run that cannot be told from others by its parts is written, but not looked for.
     keyed = out is not None and _has_key(run)
     held = FileStore(out, lambda data: data.attrs.update(command=recipe.dumps())) if out is not None else None

@@ -10,7 +10,7 @@ from escape import theory
 from escape.kicked_exits import kicked_exit
 from escape.landscapes import CriticalPoint, Landscape
 from escape.method import Method, SeenNoise, method_of
-from escape.optimizers import Optimizer, PerturbedGradientDescent
+from escape.optimizers import Optimizer
 from escape.oracles import Oracle, Reshuffled
 from escape.seen_noise import equal_directions, equivalent_noise, heavy, noise_kind, noise_size, noise_std
 from escape.stable_exits import Forecast, stable_exit
@@ -21,8 +21,18 @@ _BENT, _UNEVEN, _KINK = 0.1, 0.2, 0.05
 
 
 def kick_along(landscape: Landscape, oracle: Oracle, method: Method, point: CriticalPoint, number: int) -> float | None:
-    """Standard deviation of the effective initial kick along an escape direction, where chains are seen, or None."""
+    """Standard deviation of the effective initial kick along an escape direction, where chains are seen, or None.
+
+    Of stable noise without variance, the scale s of the kick: E exp(itZ) = exp(−|st|^α).
+    """
     curvature = float(point.eigenvalues[number])
+    if method.kicked and oracle.noisy(landscape):
+        return None
+    if heavy(oracle) and oracle.noisy(landscape):
+        scale = oracle.noise_scale(landscape, point.location)
+        if method.momentum or method.noise:
+            return None
+        return float(theory.stable_kick_scale(method.lr, curvature, oracle.alpha, scale)) if scale else 0.0
     seen = noise_std(landscape, oracle, point.location, point.directions[:, number])
     noise = equivalent_noise(landscape, oracle, method.lr, method.momentum, curvature, seen)[0]
     if noise is None:
@@ -76,10 +86,9 @@ def forecast(
     """
     method = method_of(optimizer)
     lr, momentum, felt = method.lr, method.momentum, method.seen(oracle)
-    kicked = isinstance(optimizer, PerturbedGradientDescent)
     where = "minimum" if point.kind == "minimum" else "degenerate point"
     reason = f"no law of the exit step from a {where} but for plain SGD in one dimension: simulate"
-    if len(start) == 1 and not (momentum or start_std or kicked) and felt.noisy(landscape):
+    if len(start) == 1 and not (momentum or start_std or method.kicked) and felt.noisy(landscape):
         mean, std, reason = exact_chain(
             landscape, oracle, lr, float(point.location), radius, float(start), method.noise
         )
@@ -93,9 +102,10 @@ def forecast(
     along = (start - point.location) @ point.unstable
     if float(along.norm()) >= radius:
         return Forecast(0.0, 0.0, "outside from the start", ())
-    if kicked:
+    if method.kicked:
         found = kicked_exit(landscape, oracle, optimizer, point, start, start_std, radius)
-        return replace(found, caveats=found.caveats + _near(landscape, oracle, point, radius, 0.0))
+        here = noise_size(landscape, oracle, point.location, point.directions[:, 0])
+        return replace(found, caveats=found.caveats + _near(landscape, oracle, point, radius, here))
     if noise_kind(landscape, felt, point) == "II":
         text = f"{point.name or 'the point'} is of type II, noise vanishes there: no law of additive noise"
         return Forecast(None, None, "", (text,))
@@ -129,7 +139,7 @@ def _additive_exit(
         return Forecast(None, None, "", (text,))
     saddle = _Saddle(method, curvature, noise, reach, here, start_std)
     found = saddle.exit(directions)
-    if isinstance(oracle, Reshuffled) and noise:
+    if type(oracle) is Reshuffled and noise:
         found = replace(found, law=f"{found.law}, reshuffled" if "additive noise" in found.law else found.law)
     caveats = _near(landscape, felt, point, radius, seen)
     if saddle.spread:

@@ -12,9 +12,20 @@ from escape import theory
 from escape.landscapes import CriticalPoint, GeneralizedLinear, Landscape, second_order
 from escape.landscapes.batches import one_thread
 from escape.method import Method
-from escape.oracles import GaussianNoise, MiniBatch, Oracle, Reshuffled, StableNoise
+from escape.oracles import (
+    DiagonalNoise,
+    GaussianNoise,
+    HessianNoise,
+    IsotropicNoise,
+    LeadingNoise,
+    MiniBatch,
+    Oracle,
+    Reshuffled,
+    StableNoise,
+)
 from escape.streams import block_generator
 
+_SURROGATES = (DiagonalNoise, HessianNoise, IsotropicNoise, LeadingNoise, StableNoise)
 _NUMBERS = 30_000_000  # of all Hessians together, above which they are not formed
 _PACKED = 90  # dimension above which the operator on second moments is not formed
 _GATHERED = 1 << 22  # numbers of Hessians gathered at a step
@@ -57,12 +68,18 @@ def linear_rates(landscape: Landscape, oracle: Oracle, method: Method, point: Cr
     values = point.eigenvalues.double().cpu().numpy()[kept]
     log = float(np.log(max(_spectral_radius(1 - lr * values, method), 1e-300)))
     plain = Rates(2 * log, log)
-    if isinstance(oracle, StableNoise) and oracle.alpha < 2 and oracle.noisy(landscape):
+    stable = type(oracle) is StableNoise and oracle.alpha < 2
+    x, v = point.location, point.directions[:, 0]
+    if oracle.noisy(landscape) and (stable or math.isinf(oracle.noise_variance(landscape, x, v))):
         # gamma is that of the difference of two chains, which additive noise leaves alone
         known = log if oracle.additive(landscape) else None
-        return Rates(None, known, caveats=("stable noise has no variance: E |x|^2 is infinite at every step",))
+        what = "stable noise" if stable else f"the noise of {type(oracle).__name__}"
+        return Rates(None, known, caveats=(f"{what} has no variance: E |x|^2 is infinite at every step",))
     if not oracle.noisy(landscape) or oracle.additive(landscape):
         return plain
+    if type(oracle) not in (MiniBatch, Reshuffled, GaussianNoise, *_SURROGATES):
+        text = f"theory does not know {type(oracle).__name__}: how its noise changes with the distance"
+        return Rates(None, None, differ=True, expands=None, caveats=(text,))
     curvatures, residual = _along(landscape, point, kept[[0, -1]])
     scale = np.abs(curvatures).max() + np.abs(values).max()
     hessians = _hessians(landscape, point, kept)
@@ -73,9 +90,9 @@ def linear_rates(landscape: Landscape, oracle: Oracle, method: Method, point: Cr
         return plain if hessians is not None else replace(plain, caveats=(unseen,))
     if momentum:
         return Rates(None, None, differ=True, caveats=("curvatures differ: their rates under momentum are not known",))
-    if isinstance(oracle, Reshuffled):
+    if type(oracle) is Reshuffled:
         return _reshuffled(landscape, oracle, lr, point, hessians, int(kept[np.abs(1 - lr * values).argmax()]))
-    if not isinstance(oracle, MiniBatch | GaussianNoise):
+    if type(oracle) in _SURROGATES:
         text = "the noise changes with the distance, in another way than a batch's: its rates are not known"
         return Rates(None, None, differ=True, caveats=(text,))
     sampling = (lr, oracle.batch_size, oracle.replacement)
@@ -87,7 +104,7 @@ def linear_rates(landscape: Landscape, oracle: Oracle, method: Method, point: Cr
         caveat = "rates are those along the least and the largest curvature"
         return _commuting(landscape, oracle, point, curvatures, sampling, kept[[0, -1]], (caveat,))
     gamma, error = _lyapunov(landscape, oracle, lr, point, int(kept[np.abs(1 - lr * values).argmax()]), 0, hessians)
-    expands = True if isinstance(oracle, GaussianNoise) else None
+    expands = True if type(oracle) is GaussianNoise else None
     if expands is None and hessians is not None and gamma < 0:
         expands = _some_batch_expands(hessians, *sampling, equal * scale)
     if hessians is None or len(values) > _PACKED:
@@ -162,7 +179,7 @@ def _commuting(
 ) -> Rates:
     """Rates where all Hessians share the directions, of these numbers: every direction is a chain of its own."""
     rates = [theory.mean_square_rate(column, *sampling) for column in curvatures.T]
-    true = isinstance(oracle, MiniBatch)
+    true = type(oracle) is MiniBatch
     gamma, error = -math.inf, 0.0
     for j in np.argsort(rates)[::-1]:
         if math.log(max(rates[j], 1e-300)) <= 2 * gamma:
@@ -259,7 +276,7 @@ def _lyapunov(
 def _bent(near: Landscape, oracle: Oracle, point: CriticalPoint, hessians: np.ndarray | None) -> Callable:
     """H_B delta of every batch, (c, d) -> (c, d): from the Hessians themselves where they are in hand and small."""
     here = point.location.expand(_CHAINS, -1)
-    if isinstance(oracle, MiniBatch) and hessians is not None and not isinstance(near, GeneralizedLinear):
+    if type(oracle) is MiniBatch and hessians is not None and not isinstance(near, GeneralizedLinear):
         m, b = hessians.shape[1], oracle.batch_size
         if _CHAINS * b * m * m <= _GATHERED:
             basis, bends = point.directions[:, _moved(point)], torch.as_tensor(hessians).to(here)

@@ -18,6 +18,7 @@ def oracles():
     click.echo("\n".join(_listed(ORACLES)))
     click.echo("\nWritten --oracle NAME[,KEY=VALUE…]; batch_size also as --batch-size, replacement as --replacement.")
     click.echo("at=point stands for the critical point: what the noise has there, once and for all.")
+    click.echo("One of your own: FILE.py:NAME in the place of NAME, a class derived from escape.Oracle.")
 
 
 @click.command()
@@ -25,6 +26,7 @@ def optimizers():
     """List the optimizers and the schedules of the learning rate."""
     click.echo("\n".join(_listed(OPTIMIZERS)))
     click.echo("\nWritten --optimizer NAME[,KEY=VALUE…]; lr as --lr, momentum also as --momentum.")
+    click.echo("One of your own: FILE.py:NAME in the place of NAME, a class derived from escape.Optimizer.")
     click.echo("\nSchedules:\n")
     click.echo("\n".join(_listed(SCHEDULES)))
     click.echo("\nWritten --schedule NAME[,KEY=VALUE…]; lr is --lr. --warm-up STEPS goes before any of them.")

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from escape import theory
@@ -43,12 +42,15 @@ class Method:
         Whether the momentum is Nesterov's.
     noise : float
         Standard deviation of a gradient noise that kicks as the method itself does, on top of the oracle's.
+    kicked : bool
+        Whether it has kicks that are no noise of the gradient, of which there is no law beside that of an oracle.
     """
 
     lr: float
     momentum: float = 0.0
     nesterov: bool = False
     noise: float = 0.0
+    kicked: bool = False
 
     @property
     def how(self) -> dict:
@@ -81,6 +83,11 @@ class SeenNoise:
         """That of the oracle."""
         return self.oracle.memoryless
 
+    @property
+    def batch(self) -> None:
+        """None: the noise of the method stands for no batch."""
+        return
+
     def noisy(self, landscape: Landscape) -> bool:
         """Always."""
         return True
@@ -91,14 +98,14 @@ class SeenNoise:
 
     def noise_covariance(self, landscape: Landscape, x: Tensor, directions: Tensor) -> Tensor:
         """That of the oracle, and σ² VᵀV: (m, m)."""
-        own = self.own**2 * torch.eye(directions.shape[1]).to(directions)
+        own = self.own**2 * (directions.T @ directions)
         if not self.oracle.noisy(landscape):
             return own
         return self.oracle.noise_covariance(landscape, x, directions) + own
 
     def noise_variance(self, landscape: Landscape, x: Tensor, direction: Tensor) -> float:
-        """That of the oracle, and σ²."""
-        return self.oracle.noise_variance(landscape, x, direction) + self.own**2
+        """That of the oracle, and σ² |v|²."""
+        return self.oracle.noise_variance(landscape, x, direction) + self.own**2 * float(direction @ direction)
 
 
 def method_of(optimizer: Optimizer) -> Method:
@@ -119,4 +126,5 @@ def method_of(optimizer: Optimizer) -> Method:
         )
     lr = float(optimizer.lr)
     own = float(theory.langevin_noise(lr, optimizer.temperature)) if isinstance(optimizer, Langevin) else 0.0
-    return Method(lr, float(getattr(optimizer, "momentum", 0.0)), isinstance(optimizer, Nesterov), own)
+    momentum = float(optimizer.momentum) if isinstance(optimizer, HeavyBall | Nesterov) else 0.0
+    return Method(lr, momentum, isinstance(optimizer, Nesterov), own, isinstance(optimizer, PerturbedGradientDescent))

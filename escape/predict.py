@@ -11,7 +11,7 @@ from escape.forecast import Forecast, forecast, kick_along, kink
 from escape.landscapes import CriticalPoint, Landscape
 from escape.linear_part import Rates, linear_rates
 from escape.method import SeenNoise, method_of
-from escape.optimizers import Optimizer, PerturbedGradientDescent
+from escape.optimizers import Optimizer
 from escape.oracles import IsotropicNoise, LeadingNoise, MiniBatch, Oracle, Reshuffled
 from escape.seen_noise import heavy, noise_kind, noise_std
 
@@ -36,7 +36,8 @@ class Prediction:
     growth_factor : float
         a = 1 - lr * curvature, or with momentum the larger root z+: growth of the mean, per step.
     kick_std : float or None
-        s, the effective initial kick of additive noise; None without an escape direction, or where theory has none.
+        s, the effective initial kick of additive noise: its standard deviation, for stable noise without variance its
+        scale, E exp(itZ) = exp(-|st|^alpha); None without an escape direction, or where theory has none.
     log_rate : float or None
         ln rho, growth rate of E |x - x*|^2 per step far above the noise floor; None where it is not known.
     lyapunov_exponent, lyapunov_error : float or None, float
@@ -138,7 +139,7 @@ def predict(
     rates = linear_rates(landscape, oracle, method, point)
     kind = noise_kind(landscape, felt, point)
     anywhere = kind != "none" and (kind == "I" or _noise_anywhere(landscape, point))
-    if isinstance(oracle, IsotropicNoise) and anywhere:
+    if type(oracle) is IsotropicNoise and anywhere:
         kind = "I"  # whatever noise there is comes along all directions
     off = bool((start != point.location).any()) or start_std > 0
     grows = (lr * point.eigenvalues < 0) | (lr * point.eigenvalues > method.stable_product)
@@ -147,21 +148,21 @@ def predict(
     bend = lr * float(point.eigenvalues.abs().max())
     rounding = 64 * torch.finfo(point.eigenvalues.dtype).eps * (1 + bend)
     leave, why = _leaving(point, kind, rates, felt, off, departing, anywhere, rounding)
-    if isinstance(optimizer, PerturbedGradientDescent) and kind == "none":
+    if method.kicked:
         leave, why = ("all", "a kick takes every chain off it") if point.index else (None, "it hangs on the kicks")
     broken = kink(landscape, point, 0)
     exit_step = Forecast(None, None, "", ())
     if radius is not None:
         exit_step = forecast(landscape, oracle, optimizer, point, start, start_std, radius)
         if exit_step.mean_exit_step == math.inf and kind == "I" and not point.index:
-            true = isinstance(felt, MiniBatch)
+            true = type(felt) is MiniBatch
             shell = "the gradients of all batches point inwards" if true else "noise vanishes"
             leave, why = "none", f"on some shell inside the radius {shell}"
     caveats = (*([broken] if broken and broken not in exit_step.caveats else []), *rates.caveats, *exit_step.caveats)
     caveats = (*point.caveats, *caveats)
     fluctuates = kind == "I" and point.kind == "minimum" and not rates.differ and oracle.memoryless
     fluctuates = fluctuates and rates.log_rate is not None and rates.log_rate < 0
-    fluctuates = fluctuates and not method.nesterov  # of which theory has no stationary law
+    fluctuates = fluctuates and not (method.nesterov or method.kicked)  # of which theory has no stationary law
     variance = theory.stationary_variance(lr, curvature, noise, method.momentum) if fluctuates else 0.0
     kick = kick_along(landscape, oracle, method, point, 0) if point.index else None
     return Prediction(
@@ -251,8 +252,12 @@ def _leaving(
         if not rates.expands:
             return "none", "every batch contracts onto the point, where noise vanishes"
         return "few", "typical chains collapse onto the point (gamma < 0), a share of about (x0/R)^alpha leaves"
-    if isinstance(oracle, MiniBatch | Reshuffled):
+    if type(oracle) in (MiniBatch, Reshuffled):
         return None, "true batches leave unless on some shell all their gradients point inwards"
-    if isinstance(oracle, LeadingNoise):
+    if type(oracle) is LeadingNoise and len(point.location) > 1:
         return None, "noise along one direction alone may or may not reach a way out"
-    return "in the end", "a large jump crosses any barrier" if heavy(oracle) else "Gaussian noise crosses any barrier"
+    if heavy(oracle):
+        return "in the end", "a large jump crosses any barrier"
+    if isinstance(oracle, SeenNoise) or oracle.gaussian:
+        return "in the end", "Gaussian noise crosses any barrier"
+    return None, f"theory does not know {type(oracle).__name__}, whose noise may or may not reach a way out"

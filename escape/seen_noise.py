@@ -21,7 +21,7 @@ def noise_std(landscape: Landscape, oracle: Oracle, x: Tensor, direction: Tensor
 
 def heavy(oracle: Oracle) -> bool:
     """Whether the noise is stable of infinite variance."""
-    return isinstance(oracle, StableNoise) and oracle.alpha < 2
+    return type(oracle) is StableNoise and oracle.alpha < 2
 
 
 def noise_size(landscape: Landscape, oracle: Oracle, x: Tensor, direction: Tensor) -> float:
@@ -36,7 +36,7 @@ def noise_kind(landscape: Landscape, oracle: Oracle, point: CriticalPoint) -> st
     """
     if not oracle.noisy(landscape):
         return "none"
-    if isinstance(oracle, MiniBatch | Reshuffled | GaussianNoise):
+    if type(oracle) in (MiniBatch, Reshuffled, GaussianNoise):
         return point.noise or landscape.noise_type(point)
     x = point.location
     # At a minimum all directions count; where not all eigenvectors are known, the coordinate axes do as well.
@@ -47,8 +47,8 @@ def noise_kind(landscape: Landscape, oracle: Oracle, point: CriticalPoint) -> st
         return "II" if variance == 0 else "I"
     square = float(landscape.noise_trace(x[None])[0]) + float((landscape.gradient(x) ** 2).sum())
     size = square + float(x.norm() * point.eigenvalues.abs().max()) ** 2
-    given = getattr(oracle, "scale", None) is not None
-    floor = 0.0 if given else (_ROUNDING * torch.finfo(x.dtype).eps) ** 2 * size
+    # Noise that is not made of gradients is as given, however small.
+    floor = 0.0 if oracle.batch is None else (_ROUNDING * torch.finfo(x.dtype).eps) ** 2 * size
     return "I" if variance > floor else "II"
 
 
@@ -79,8 +79,11 @@ def equivalent_noise(
     curvature, noise : float
         Along an escape direction, and the standard deviation of the gradient seen along it.
     """
-    if not isinstance(oracle, Reshuffled) or not noise:
+    if not noise or (oracle.memoryless and math.isfinite(noise)):
         return noise, ""
+    if type(oracle) is not Reshuffled:
+        why = "noise has no variance" if oracle.memoryless else "draws depend on those before them"
+        return None, f"theory does not know {type(oracle).__name__}, whose {why}: no law of the exit step"
     n, b = landscape.n, oracle.batch_size
     if momentum:
         return None, "reshuffling under momentum: no law of the exit step"

@@ -4,11 +4,24 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from escape.choices import OPTIMIZERS, SCHEDULES
 from escape.landscapes import CriticalPoint, Landscape
 from escape.optimizers import Optimizer
-from escape.oracles import Oracle
+from escape.oracles import (
+    DiagonalNoise,
+    FullBatch,
+    GaussianNoise,
+    HessianNoise,
+    IsotropicNoise,
+    LeadingNoise,
+    MiniBatch,
+    Oracle,
+    Reshuffled,
+    StableNoise,
+)
 
 FEW = 6  # coordinates, critical points and escape directions shown unless all are asked for
 
@@ -35,29 +48,34 @@ def kind_text(point: CriticalPoint) -> str:
 
 
 _LAWS = {
-    "FullBatch": "full batch",
-    "MiniBatch": "mini-batch",
-    "Reshuffled": "reshuffled epochs",
-    "GaussianNoise": "Gaussian noise",
-    "DiagonalNoise": "Gaussian noise, diagonal of the covariance",
-    "LeadingNoise": "Gaussian noise, leading eigenvector of the covariance",
-    "IsotropicNoise": "isotropic noise",
-    "HessianNoise": "Gaussian noise shaped like the Hessian",
-    "StableNoise": "stable noise",
+    FullBatch: "full batch",
+    MiniBatch: "mini-batch",
+    Reshuffled: "reshuffled epochs",
+    GaussianNoise: "Gaussian noise",
+    DiagonalNoise: "Gaussian noise, diagonal of the covariance",
+    LeadingNoise: "Gaussian noise, leading eigenvector of the covariance",
+    IsotropicNoise: "isotropic noise",
+    HessianNoise: "Gaussian noise shaped like the Hessian",
+    StableNoise: "stable noise",
 }
 
 
 def oracle_text(oracle: Oracle, landscape: Landscape) -> str:
-    """Name an oracle with its batch size and its factor kappa."""
-    kind = type(oracle).__name__
-    parts = [_LAWS.get(kind, kind)]
-    parts += [f"{key} {getattr(oracle, key):g}" for key in ("alpha", "scale") if getattr(oracle, key, None) is not None]
-    if getattr(oracle, "batch_size", None) is not None:
+    """Name an oracle with its numbers, its batch size and factor kappa, and the point that its noise is taken at."""
+    parts = [_LAWS.get(type(oracle), type(oracle).__name__)]
+    own = [(key, value) for key, value in _values(oracle) if key not in ("batch_size", "replacement")]
+    parts += [f"{key} {_number(value)}" for key, value in own if not (value is None or isinstance(value, Tensor))]
+    if oracle.batch is not None:
+        size, replacement = oracle.batch
         mode = ""
-        if hasattr(oracle, "replacement"):
-            mode = f" with{'' if oracle.replacement else 'out'} replacement"
-            mode += f", kappa {oracle.covariance_factor(landscape):.4g}"
-        parts.append(f"batch size {oracle.batch_size}{mode}")
+        if oracle.memoryless:
+            kappa = MiniBatch(size, replacement).covariance_factor(landscape)
+            mode = f" with{'' if replacement else 'out'} replacement, kappa {kappa:.4g}"
+        parts.append(f"batch size {size}{mode}")
+    at = dict(own).get("at")
+    if isinstance(at, Tensor):
+        critical = any(torch.equal(point.location, at.to(point.location)) for point in landscape.critical_points())
+        parts.append(f"taken at {'the critical point' if critical else coordinates(at.cpu().numpy())}")
     return ", ".join(parts)
 
 
@@ -76,6 +94,8 @@ def _values(thing: object) -> list[tuple[str, object]]:
 
 def _number(value: object) -> str:
     """Write a number, or a schedule with its own numbers."""
+    if isinstance(value, bool | str):
+        return str(value)
     if isinstance(value, int | float):
         return f"{value:g}"
     inner = ", ".join(f"{key} {_number(part)}" for key, part in _values(value))

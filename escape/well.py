@@ -9,8 +9,19 @@ from torch.func import vmap
 
 from escape import theory
 from escape.landscapes import Landscape
-from escape.oracles import MiniBatch, Oracle, StableNoise
+from escape.oracles import (
+    DiagonalNoise,
+    GaussianNoise,
+    HessianNoise,
+    IsotropicNoise,
+    LeadingNoise,
+    MiniBatch,
+    Oracle,
+    StableNoise,
+)
 
+# Whose noise in one dimension is that of the samples, unless it is taken at one point.
+_OF_SAMPLES = (GaussianNoise, DiagonalNoise, IsotropicNoise, LeadingNoise, HessianNoise, StableNoise)
 _NODES, _LONG = 2**12, 1e5  # of the grids: four digits of the mean; steps above which a law is taken as geometric
 
 
@@ -56,10 +67,13 @@ def _chain(landscape: Landscape, oracle: Oracle, lr: float, low: float, high: fl
     """The chain of true batches, or of Gaussian noise, of which there is but one kind in one dimension."""
     if not oracle.memoryless:
         raise ValueError("batches of one epoch depend on each other, and x alone is no Markov chain")
-    if isinstance(oracle, StableNoise) and oracle.alpha < 2:
-        raise ValueError("the steps of stable noise are not Gaussian")
-    if not (isinstance(oracle, MiniBatch) and oracle.noisy(landscape)):
+    if not oracle.noisy(landscape) or oracle.gaussian:
         return _gaussian(landscape, oracle, lr, low, high, own)
+    if type(oracle) is StableNoise:
+        raise ValueError("the steps of stable noise are not Gaussian")
+    if type(oracle) is not MiniBatch:
+        name = type(oracle).__name__
+        raise ValueError(f"theory does not know {name}: the law of its noise is not known to be Gaussian")
     if own:
         raise ValueError("true batches and the noise of Langevin dynamics together are not Gaussian")
     distinct, place = torch.unique(landscape.samples, dim=0, return_inverse=True)
@@ -73,18 +87,24 @@ def _chain(landscape: Landscape, oracle: Oracle, lr: float, low: float, high: fl
 def _gaussian(
     landscape: Landscape, oracle: Oracle, lr: float, low: float, high: float, own: float
 ) -> theory.GaussianChain:
-    fixed = any(getattr(oracle, name, None) is not None for name in ("at", "scale"))
-    if fixed:  # the noise is that of one point, whichever is asked for
-        here = torch.tensor([low]).to(landscape.samples)
-        constant = lr * math.sqrt(oracle.noise_variance(landscape, here, torch.ones_like(here)))
-    silent = fixed or not oracle.noisy(landscape)
-    scale = 0.0 if silent else lr * math.sqrt(oracle.covariance_factor(landscape))
-
     def drift(x):
         return x - lr * sample_gradients(landscape, x).mean(1)
 
     def std(x):
-        batches = constant if fixed else scale * sample_gradients(landscape, x).std(1) if scale else 0.0
-        return np.hypot(np.full(np.shape(x), lr * own), batches)
+        return lr * np.hypot(np.full(np.shape(x), own), _seen_std(landscape, oracle, x))
 
     return theory.GaussianChain(drift, std, low, high)
+
+
+def _seen_std(landscape: Landscape, oracle: Oracle, x: np.ndarray) -> np.ndarray | float:
+    """Standard deviation of the gradient that an oracle of Gaussian noise shows at points x (q,) of one coordinate."""
+    if not oracle.noisy(landscape):
+        return 0.0
+    known = type(oracle) in _OF_SAMPLES
+    if known and not oracle.additive(landscape):
+        return math.sqrt(oracle.covariance_factor(landscape)) * sample_gradients(landscape, x).std(1)
+    points = torch.as_tensor(np.asarray(x, dtype=float).reshape(-1, 1)).to(landscape.samples)
+    unit = torch.ones_like(points[0])
+    if known:
+        return math.sqrt(oracle.noise_variance(landscape, points[0], unit))
+    return np.sqrt([oracle.noise_variance(landscape, point, unit) for point in points]).reshape(np.shape(x))

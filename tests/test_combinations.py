@@ -8,12 +8,13 @@ import pytest
 from cases import normal
 from click.testing import CliRunner
 
-from escape import SquaredDistance, simulate
+from escape import QuadraticSaddle, SquaredDistance, predict, simulate
 from escape.choices import OPTIMIZERS, ORACLES, SCHEDULES, make_optimizer, make_oracle
 from escape.cli import main
 from escape.optimizers import Cosine, GradientDescent, HeavyBall, InverseTime, PerturbedGradientDescent, WarmUp
 from escape.oracles import LeadingNoise, MiniBatch, StableNoise
 from escape.recipe import find_point, load_landscape
+from escape.tables import coordinates, oracle_text
 
 # How each is named on the command line, with what it cannot do without.
 ORACLE = {name: name for name in ORACLES} | {"stable": "stable,alpha=1.5", "leading at": "leading,at=point"}
@@ -33,11 +34,8 @@ LANDSCAPES = {
 }
 
 
-def refusal(oracle, optimizer):
-    """Words of the reason why a combination makes no sense; None where it does."""
-    if optimizer == "pgd" and oracle != "full":
-        return "threshold"
-    return None
+# Combinations that make no sense, and why.
+REFUSED = {("pgd", oracle): "sees noise instead" for oracle in ORACLE.keys() - {"full"}}
 
 
 @functools.cache
@@ -55,15 +53,47 @@ def test_every_combination_runs_or_is_refused_with_the_reason(name, oracle):
     seen = make_oracle(ORACLE[oracle], None if oracle == "full" else 4, point=point.location)
     for optimizer in OPTIMIZER:
         moves = landscape, seen, make_optimizer(OPTIMIZER[optimizer], 0.01)
-        observe, said = {"x": SquaredDistance(point)}, refusal(oracle, optimizer)
+        observe, said = {"x": SquaredDistance(point)}, REFUSED.get((optimizer, oracle))
         if said is not None:
-            with pytest.raises(ValueError, match=said):
+            with pytest.raises(ValueError, match=f"under {type(seen).__name__} {said}"):
                 simulate(*moves, start, steps=3, chains=2)
             continue
         data = simulate(*moves, start, steps=3, chains=2, block=2, observe=observe, executor=1)
         assert np.isfinite(data.final.values).all(), (oracle, optimizer)
         moved = (data.x.values[1:] != data.x.values[0]).any(0)
         assert moved.all(), f"{optimizer} did not move under {oracle}"
+
+
+@pytest.mark.parametrize("optimizer", ["gd", "pgd", "pgd always", "langevin"])
+@pytest.mark.parametrize("oracle", ORACLE)
+def test_every_combination_is_predicted_or_refused_in_one_line(oracle, optimizer):
+    """At a saddle that is left along two directions alike, and at a minimum."""
+    for curvatures in ([-1.0, -1.0, 0.5], [0.5, 0.5, 1.0]):
+        landscape = QuadraticSaddle.additive(curvatures, 0.05, n=40)
+        point = landscape.critical_points()[0]
+        seen = make_oracle(ORACLE[oracle], None if oracle == "full" else 4, point=point.location)
+        moves = landscape, seen, make_optimizer(OPTIMIZER[optimizer], 0.1), point
+        said = REFUSED.get((optimizer, oracle))
+        if said is not None:
+            with pytest.raises(ValueError, match=f"under {type(seen).__name__} {said}") as caught:
+                predict(*moves, radius=1.0)
+            assert "\n" not in str(caught.value)
+            continue
+        found = predict(*moves, radius=1.0)
+        known = optimizer in ("gd", "langevin") and point.index and (optimizer, oracle) != ("gd", "full")
+        assert not known or found.chains_leave == "all"
+        assert all("\n" not in text for text in (found.leaving, *found.caveats))
+        assert found.kick_std != math.inf
+
+
+def test_what_an_oracle_is_taken_at_is_said():
+    landscape, point, _ = place("additive-saddle")
+    here, there = point.location, point.location + 0.5
+    assert oracle_text(LeadingNoise(4, at=here), landscape).endswith(", taken at the critical point")
+    assert oracle_text(LeadingNoise(4, at=there), landscape).endswith(f", taken at {coordinates(there.numpy())}")
+    assert "taken" not in oracle_text(LeadingNoise(4), landscape)
+    assert oracle_text(StableNoise(1.5, 0.1), landscape) == "stable noise, alpha 1.5, scale 0.1"
+    assert "taken at the critical point" in run(*BASE, "--oracle", "leading,at=point", "--batch-size", 4).output
 
 
 def run(*words):
@@ -134,6 +164,11 @@ def test_what_is_made():
         (["--oracle", "stable"], ["stable needs a value for alpha"]),
         (["--oracle", "stable,alpha=3"], ["alpha"]),
         (["--oracle", "leading,at=there"], ["at of leading must be point"]),
+        (["--oracle", "leading,at=0,0"], ["at of leading must be point", "got '0,0'"]),
+        (["--oracle", "leading,at=0,0,batch_size=4"], ["at of leading must be point", "got '0,0'"]),
+        (["--oracle", "stable,alpha=1.5,scale=0.1", "--replacement"], ["replacement goes with batch_size"]),
+        (["--oracle", "stable,alpha=1.5,scale=0.1", "--batch-size", 4], ["give scale or batch_size, and not both"]),
+        (["--schedule", "inverse-time,offset=0"], ["offset must be above 0"]),
         (["--optimizer", "adm"], ["adm", "did you mean adam"]),
         (["--optimizer", "adam,beta1=2"], ["beta1"]),
         (["--optimizer", "adam,lr=2"], ["--lr"]),

@@ -28,6 +28,7 @@ from escape import (
     simulate,
     theory,
 )
+from escape.noise_geometry import measured_match
 
 F64 = torch.float64
 HERE = torch.tensor([0.7, -0.4, 0.2], dtype=F64)
@@ -112,6 +113,35 @@ def test_a_record_is_plain_json_and_comes_back_whole():
         recorded_match(run(GaussianNoise(4)))
     with pytest.raises(ValueError, match="match must be True or False, got 'yes'"):
         run(GaussianNoise(4), match="yes")
+
+
+def test_runs_of_other_seeds_measure_with_other_draws():
+    one, again, other = (recorded_match(run(DiagonalNoise(4), seed=seed, match=True)) for seed in (1, 1, 2))
+    assert [row.measured for row in one.of(quantity="trace")] == [row.measured for row in again.of(quantity="trace")]
+    assert [row.measured for row in one.of(quantity="trace")] != [row.measured for row in other.of(quantity="trace")]
+
+
+def test_points_that_print_alike_are_told_apart():
+    """Two points that differ in a late digit, or in the middle of many coordinates, which tensors print as dots."""
+    near = HERE + torch.tensor([0.0, 1e-9, 0.0], dtype=F64)
+    oracles = [LeadingNoise(4, at=HERE), LeadingNoise(4, at=near), HessianNoise(4, at=HERE)]
+    match = noise_match(LANDSCAPE, oracles, HERE, draws=100)
+    for oracle in oracles:
+        assert len(match.of(oracle, quantity="trace")) == 1
+    long = torch.zeros(2000, dtype=F64)
+    other = long.clone()
+    other[1000] = 1.0
+    names = {str(LeadingNoise(4, at=at)) for at in (long, other, long.clone())}
+    assert len(names) == 2
+    assert all(len(name) < 120 and "\n" not in name for name in names)
+    assert str(LeadingNoise(4)) == repr(LeadingNoise(4))
+
+
+def test_one_spectrum_is_taken_for_all_draws_of_a_match(monkeypatch):
+    eigh, taken = torch.linalg.eigh, []
+    monkeypatch.setattr(torch.linalg, "eigh", lambda a: (taken.append(a.shape[:-2].numel()), eigh(a))[1])
+    measured_match(LANDSCAPE, HessianNoise(4), HERE)
+    assert sum(taken) < 10, f"{sum(taken)} spectra for 4000 draws at one point"
 
 
 def test_a_record_changes_neither_the_run_nor_its_key(tmp_path):

@@ -33,6 +33,7 @@ from escape import (
     simulate,
     theory,
 )
+from escape.method import method_of
 
 F64 = torch.float64
 CHAINS = 20_000
@@ -111,6 +112,7 @@ def test_langevin(oracle, within):
     assert found.noise == pytest.approx(noise, rel=1e-9)
     assert found.kick_std == pytest.approx(theory.kick_std(lr, -1.0, noise), rel=1e-9)
     assert (found.noise_type, found.chains_leave) == ("I", "all")
+    assert found.caveats == (), "the noise of the method does not vanish at the point"
     assert_predicted(found, exits(SADDLE, oracle, Langevin(lr, temperature), seed=2), within)
 
 
@@ -121,6 +123,26 @@ def test_langevin_where_batches_are_silent(within):
     found = predict(landscape, MiniBatch(4), Langevin(0.1, 1e-5), landscape.critical_points()[0], radius=1.0)
     assert (found.noise_type, found.law) == ("I", "linear saddle, additive noise, 2 equal directions")
     assert_predicted(found, exits(landscape, MiniBatch(4), Langevin(0.1, 1e-5), seed=3), within)
+
+
+def test_langevin_kicks_along_competing_directions():
+    landscape = QuadraticSaddle.additive([-1.0, -0.9, 1.0], 0.02, n=50)
+    found = predict(landscape, FullBatch(), Langevin(0.1, 1e-5), landscape.critical_points()[0], radius=1.0)
+    assert found.mean_exit_step is None
+    assert any("2 escape directions compete" in text for text in found.caveats)
+
+
+def test_noise_of_the_method_has_the_size_of_the_directions():
+    felt = method_of(Langevin(0.1, 1e-3)).seen(MiniBatch(4))
+    directions = torch.tensor([[2.0, 1.0], [0.0, 1.0], [0.0, 0.0]], dtype=F64)
+    own = felt.noise_covariance(SADDLE, POINT.location, directions)
+    own -= MiniBatch(4).noise_covariance(SADDLE, POINT.location, directions)
+    assert torch.allclose(own, 2e-3 / 0.1 * directions.T @ directions, rtol=1e-12)
+    variances = [felt.noise_variance(SADDLE, POINT.location, v) for v in directions.T]
+    variances = [
+        v - MiniBatch(4).noise_variance(SADDLE, POINT.location, u) for v, u in zip(variances, directions.T, strict=True)
+    ]
+    assert variances == pytest.approx([0.08, 0.04], rel=1e-12)
 
 
 def test_langevin_over_a_barrier_in_one_dimension(within):
@@ -163,6 +185,47 @@ def test_perturbed_descent(within):
     begin = POINT.location + 5e-4 * POINT.unstable[:, 0]
     off = predict(SADDLE, FullBatch(), optimizer, POINT, radius=1.0, start=begin)
     assert_predicted(off, exits(SADDLE, FullBatch(), optimizer, seed=8, start=begin), within)
+    far = PerturbedGradientDescent(0.1, 0.01, threshold=math.inf, interval=500)
+    begin = POINT.location + 5e-3 * POINT.unstable[:, 0]
+    off = predict(SADDLE, FullBatch(), far, POINT, radius=1.0, start=begin)
+    assert off.exit_step_std == math.sqrt(theory.perturbed_exit_step_variance(0.1, -1.0, 0.01, 3, 1.0, 5e-3))
+    assert abs(off.exit_step_std - found.exit_step_std) > 0.4
+    assert_predicted(off, exits(SADDLE, FullBatch(), far, seed=9, start=begin), within)
+
+
+def test_perturbed_descent_is_kicked_again_below_the_threshold_alone():
+    """After 41 steps 0.3% are where the gradient is below 1e-3, and all within the radius."""
+    optimizer = PerturbedGradientDescent(0.1, 0.01, threshold=1e-3, interval=40)
+    found = predict(SADDLE, FullBatch(), optimizer, POINT, radius=1.0)
+    again = theory.perturbed_survival(41, 0.1, -1.0, 0.01, 3, 1e-3)
+    assert 0.001 < again < 0.01
+    assert found.mean_exit_step == theory.perturbed_mean_exit_step(0.1, -1.0, 0.01, 3, 1.0)
+
+
+@pytest.mark.parametrize("oracle", [MiniBatch(4), GaussianNoise(4), Reshuffled(4)], ids=lambda o: type(o).__name__)
+def test_kicks_beside_noise_have_no_law(oracle):
+    """At minima of either type and at a saddle: the fluctuations and the kick are not those of the noise alone."""
+    optimizer = PerturbedGradientDescent(0.1, 0.5, math.inf, 10)
+    noisy = QuadraticSaddle.additive([0.5, 2.0], 0.01, n=20)
+    silent = QuadraticSaddle.multiplicative([0.5, 2.0], 0.01, n=20)
+    for landscape in (noisy, silent):
+        found = predict(landscape, oracle, optimizer, landscape.critical_points()[0], radius=1.0)
+        assert found.stationary_std is None
+        assert (found.chains_leave, found.leaving) == (None, "it hangs on the kicks")
+        assert found.mean_exit_step is None
+        data = simulate(landscape, oracle, optimizer, torch.zeros(2, dtype=F64), steps=200, chains=200)
+        assert float(data.final.values[:, 0].std()) > 0.1, "what noise alone makes is below 0.01"
+    found = predict(SADDLE, oracle, optimizer, POINT, radius=1.0)
+    assert (found.chains_leave, found.leaving) == ("all", "a kick takes every chain off it")
+    assert (found.kick_std, found.mean_exit_step) == (None, None)
+    assert found.caveats == ("kicks on top of noisy gradients: no law of the exit step",)
+
+
+def test_nesterov_at_a_minimum_has_no_law_of_fluctuations():
+    landscape = QuadraticSaddle.additive([0.5, 2.0], 0.1, n=20)
+    point = landscape.critical_points()[0]
+    assert predict(landscape, MiniBatch(4), Nesterov(0.1, 0.5), point).stationary_std is None
+    assert predict(landscape, MiniBatch(4), HeavyBall(0.1, 0.5), point).stationary_std is not None
 
 
 def test_perturbed_descent_has_a_law_of_one_kick_alone():

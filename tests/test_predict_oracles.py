@@ -14,6 +14,7 @@ from escape import (
     HeavyBall,
     HessianNoise,
     IsotropicNoise,
+    Langevin,
     LeadingNoise,
     MiniBatch,
     QuadraticSaddle,
@@ -70,6 +71,32 @@ def test_stable_noise_starts_on_the_saddle():
     assert at(landscape, StableNoise(1.5, 0.01), radius=1.0, start=far).mean_exit_step == 0.0
 
 
+def test_the_kick_of_stable_noise_is_a_scale_where_theory_has_one():
+    assert at(saddle(), StableNoise(1.5, 0.01), HeavyBall(0.1, 0.5)).kick_std is None
+    assert at(saddle(), StableNoise(1.5, 0.01), Langevin(0.1, 1e-4)).kick_std is None
+    expected = theory.kick_std(0.1, -1.0, math.sqrt(2) * 0.01)
+    assert at(saddle(), StableNoise(2.0, 0.01)).kick_std == pytest.approx(expected, rel=1e-12)
+    silent = QuadraticSaddle.multiplicative([-1.0, 0.5], 0.3, n=20)
+    assert at(silent, StableNoise(1.5, batch_size=2)).kick_std == 0.0
+
+
+def test_stable_noise_of_alpha_2_along_equal_escape_directions():
+    landscape = QuadraticSaddle.additive([-1.0, -1.0, 0.5], 0.05, n=20)
+    found = at(landscape, StableNoise(2.0, 0.01), radius=1.0)
+    expected = theory.mean_exit_step(0.1, -1.0, math.sqrt(2) * 0.01, 1.0, directions=2)
+    assert found.mean_exit_step == pytest.approx(expected, rel=1e-12)
+    assert found.law == "linear saddle, additive noise, 2 equal directions"
+
+
+def test_one_direction_is_all_of_one_dimension():
+    landscape = DoubleWell.gaussian(0.6, n=20)
+    number = [point.index for point in landscape.critical_points()].index(0)
+    found = at(landscape, LeadingNoise(2), number=number)
+    assert (found.chains_leave, found.leaving) == ("in the end", "Gaussian noise crosses any barrier")
+    bowl = at(QuadraticSaddle.additive([0.5, 1.0], [0.2, 0.1], n=20), LeadingNoise(2))
+    assert (bowl.chains_leave, bowl.leaving) == (None, "noise along one direction alone may or may not reach a way out")
+
+
 def test_stable_noise_has_no_second_moment_to_grow():
     found = at(saddle(), StableNoise(1.5, 0.01), radius=1.0)
     assert found.noise == math.inf
@@ -95,6 +122,9 @@ def test_competing_directions_of_stable_noise():
 def test_single_jumps_are_a_caveat():
     found = at(saddle(), StableNoise(1.0, 0.1), radius=1.0)
     assert any("single jumps" in caveat for caveat in found.caveats)
+    small = at(saddle(), StableNoise(1.0, 1e-5), radius=1.0)  # (s/R)^alpha of 1e-5
+    assert small.mean_exit_step is not None
+    assert not any("single jumps" in caveat for caveat in small.caveats)
 
 
 @pytest.mark.parametrize("oracle", SURROGATES, ids=lambda oracle: type(oracle).__name__)

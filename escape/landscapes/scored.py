@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor
@@ -117,7 +116,8 @@ class Scored(Landscape):
     @property
     def _unit_pairs(self) -> list[tuple[int, int]]:
         """The p = m(m + 1)/2 pairs a ≤ b of units."""
-        return list(combinations_with_replacement(range(self._score_count), 2))
+        m = self._score_count
+        return [(a, b) for a in range(m) for b in range(a, m)]
 
     def _slope_products(self, slopes: Tensor) -> Tensor:
         """Products of the slopes of every pair of units: (c m, j) -> (c p, j)."""

@@ -146,9 +146,9 @@ def noise_match(
 def _reference(landscape: Landscape, oracle: Oracle, batch_size: int | None, replacement: bool) -> MiniBatch:
     """The mini-batch that an oracle stands for."""
     if batch_size is None:
-        batch_size, replacement = getattr(oracle, "batch_size", None), getattr(oracle, "replacement", False)
-        if batch_size is None:
+        if oracle.batch is None:
             raise ValueError(f"{oracle} has no batch_size; give the batch_size of the mini-batch to compare with")
+        batch_size, replacement = oracle.batch
     batch = MiniBatch(batch_size, replacement)
     batch.check(landscape)
     oracle.check(landscape)

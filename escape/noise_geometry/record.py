@@ -10,7 +10,7 @@ from torch import Tensor
 from escape.landscapes.base import Landscape
 from escape.landscapes.batches import one_thread
 from escape.noise_geometry.match import MatchRow, NoiseMatch, noise_match
-from escape.oracles import FullBatch, Oracle
+from escape.oracles import Oracle
 
 # The attribute that holds the record, and the draws that it takes: a hundredth of a second and more.
 ATTRIBUTE, _DRAWS = "noise_match", 4000
@@ -28,7 +28,7 @@ def measured_match(landscape: Landscape, oracle: Oracle, x: Tensor, draws: int =
     draws, seed : int
         As in `noise_match`.
     """
-    if isinstance(oracle, FullBatch) or getattr(oracle, "batch_size", None) is None:
+    if oracle.batch is None:
         return NoiseMatch((), 0, f"{oracle} stands for no mini-batch")
     with one_thread():
         return noise_match(landscape, [oracle], torch.as_tensor(x), draws=draws, seed=seed)

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from escape.draws import distinct_indices, permutations, uniform_indices
 from escape.landscapes.base import Landscape
-from escape.oracles.base import Batched, Oracle
+from escape.oracles.base import Batched, OfBatch, Oracle, whole_batch_size
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ class FullBatch(Oracle):
     def noisy(self, landscape: Landscape) -> bool:
         """Never."""
         return False
+
+    def additive(self, landscape: Landscape) -> bool:
+        """Always: there is none."""
+        return True
 
     def noise_covariance(self, landscape: Landscape, x: Tensor, directions: Tensor) -> Tensor:
         """0."""
@@ -62,7 +66,7 @@ class MiniBatch(Batched):
 
 
 @dataclass(frozen=True)
-class Reshuffled(Oracle):
+class Reshuffled(OfBatch):
     """Random reshuffling: every chain goes through all n samples in a fresh random order, `batch_size` at a time.
 
     The batches of a chain are consecutive runs of b indices in an endless row of independent uniform permutations of
@@ -89,7 +93,7 @@ class Reshuffled(Oracle):
     memoryless: ClassVar[bool] = False
 
     def __post_init__(self):
-        MiniBatch(self.batch_size)
+        object.__setattr__(self, "batch_size", whole_batch_size(self.batch_size))
 
     def check(self, landscape: Landscape) -> None:
         """Raise ValueError where the batch is larger than the sample."""
@@ -143,10 +147,7 @@ class Reshuffled(Oracle):
         """Always "reshuffling"."""
         return "reshuffling"
 
-    def noisy(self, landscape: Landscape) -> bool:
-        """Whether b < n."""
-        return self.batch_size < landscape.n
-
-    def noise_covariance(self, landscape: Landscape, x: Tensor, directions: Tensor) -> Tensor:
-        """κ VᵀC(x)V of one batch within an epoch, the rest of the epoch not known."""
-        return self.covariance_factor(landscape) * landscape.covariance_along(x, directions)
+    @property
+    def batch(self) -> tuple[int, bool]:
+        """One batch of distinct samples, the rest of its epoch not known."""
+        return self.batch_size, False

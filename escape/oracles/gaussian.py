@@ -1,6 +1,7 @@
 """Gaussian noise in the place of the mini-batch's."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -21,6 +22,8 @@ class GaussianNoise(Batched):
     No covariance matrix is formed. With weights w_i = ξ_i/√n and ξ_i standard normal, Σ (w_i − w̄) ∇f_i has covariance
     C(x) whatever the landscape; on an affine one the same holds for one normal vector in sample space.
     """
+
+    gaussian: ClassVar[bool] = True
 
     def check(self, landscape: Landscape) -> None:
         """Raise ValueError where the batch is too large, or where a step would draw a number for each of too many."""
@@ -57,6 +60,8 @@ class GaussianNoise(Batched):
 
 class Shaped(Batched):
     """What Gaussian oracles of another covariance than the batch's share: d normals a step."""
+
+    gaussian: ClassVar[bool] = True
 
     def check(self, landscape: Landscape) -> None:
         """Raise ValueError where the batch is too large or the dimension is not declared."""

@@ -1,6 +1,8 @@
 """Gaussian noise along the leading direction of the batch's, or shaped like the curvature."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
@@ -24,14 +26,12 @@ class Rooted(Shaped):
     are those of `Batched` and `at`, the one point (d,) or None.
     """
 
+    at: Tensor | None
+
     def __post_init__(self):
         super().__post_init__()
         if self.at is not None:
-            at = self.at if isinstance(self.at, Tensor) else torch.tensor(self.at, dtype=torch.float64)
-            at = at if at.is_floating_point() else at.double()
-            if at.ndim != 1 or not bool(torch.isfinite(at).all()):
-                raise ValueError(f"at must be a point (d,) of finite coordinates, got shape {tuple(at.shape)}")
-            object.__setattr__(self, "at", at)
+            object.__setattr__(self, "at", _finite_point(self.at))
 
     # Tensors have no equality of their own: the fields of the base alone would make two points one.
     __eq__ = object.__eq__
@@ -68,7 +68,7 @@ class Rooted(Shaped):
             return landscape.gradient(x) + draw
         width = max(1, _AT_ONCE // x.shape[1] ** 2)
         parts = zip(x.split(width), draw.split(width), strict=True)
-        noise = torch.cat([(self._roots(landscape, y) @ xi[:, :, None])[:, :, 0] for y, xi in parts])
+        noise = torch.cat([(self._roots_of(landscape, y) @ xi[:, :, None])[:, :, 0] for y, xi in parts])
         return landscape.gradient(x) + self.covariance_factor(landscape) ** 0.5 * noise
 
     def noise_covariance(self, landscape: Landscape, x: Tensor, directions: Tensor) -> Tensor:
@@ -78,23 +78,46 @@ class Rooted(Shaped):
         pushed = root.mT @ directions
         return self.covariance_factor(landscape) * (pushed.mT @ pushed)
 
+    def _roots_of(self, landscape: Landscape, x: Tensor) -> Tensor:
+        """R(x) at points (c, d), of one spectrum where they are one point expanded."""
+        if len(x) > 1 and x.stride(0) == 0:
+            return self._roots(landscape, x[:1]).expand(len(x), -1, -1)
+        return self._roots(landscape, x)
+
     def _kept_root(self, landscape: Landscape) -> Tensor:
         """R (d, d), computed once for a landscape and a point."""
-        d = landscape.dimension
-        at = landscape.samples.new_zeros(d) if self.at is None else self.at.to(landscape.samples)
-        key = type(self).__name__, tuple(at.tolist())
+        key = type(self), self._place
         if key not in landscape.kept_noise:
+            samples = landscape.samples
+            at = samples.new_zeros(landscape.dimension) if self.at is None else self.at.to(samples)
             with one_thread(), torch.no_grad():
                 landscape.kept_noise[key] = self._roots(landscape, at[None])[0].contiguous()
         return landscape.kept_noise[key]
 
+    @cached_property
+    def _place(self) -> bytes | None:
+        """`at` as bytes, which keep their hash: it is asked for at every draw."""
+        return None if self.at is None else self.at.double().cpu().numpy().tobytes()
+
+    @abstractmethod
     def _still(self, landscape: Landscape) -> bool:
         """Whether R is the same everywhere."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _roots(self, landscape: Landscape, x: Tensor) -> Tensor:
         """R(x) at points (c, d) -> (c, d, d)."""
-        raise NotImplementedError
+
+
+def _finite_point(at: object) -> Tensor:
+    """Return a point (d,) as a floating tensor of its own, so that no later change of what was given moves it."""
+    try:
+        point = torch.as_tensor(at, dtype=None if isinstance(at, Tensor) else torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"at must be a point (d,), a tensor or numbers, got {at!r}") from None
+    point = point if point.is_floating_point() else point.double()
+    if point.ndim != 1 or not bool(torch.isfinite(point).all()):
+        raise ValueError(f"at must be a point (d,) of finite coordinates, got shape {tuple(point.shape)}")
+    return point.detach().clone()
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,10 +46,10 @@ class StableNoise(Oracle):
         if (scale is None) == (self.batch_size is None):
             raise ValueError(f"give scale or batch_size, and not both: got {scale!r} and {self.batch_size!r}")
         if self.batch_size is not None:
-            MiniBatch(self.batch_size, self.replacement)
+            object.__setattr__(self, "batch_size", MiniBatch(self.batch_size, self.replacement).batch_size)
         elif isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
             raise ValueError(f"scale must be a finite number above zero, got {scale!r}")
-        elif self.replacement:
+        elif self.replacement is not False:
             raise ValueError("replacement goes with batch_size; a scale knows no batch")
 
     def check(self, landscape: Landscape) -> None:
@@ -89,6 +89,16 @@ class StableNoise(Oracle):
         return landscape.dimension
 
     @property
+    def gaussian(self) -> bool:
+        """Whether α = 2."""
+        return self.alpha == 2
+
+    @property
+    def batch(self) -> tuple[int, bool] | None:
+        """The batch that the scale is taken from; None where it is given."""
+        return None if self.batch_size is None else (self.batch_size, self.replacement)
+
+    @property
     def sampling(self) -> str:
         """That of the batch that the scale is taken from, or "none"."""
         return "none" if self.batch_size is None else MiniBatch(self.batch_size, self.replacement).sampling
@@ -100,6 +110,18 @@ class StableNoise(Oracle):
     def additive(self, landscape: Landscape) -> bool:
         """Whether a scale is given, or the covariance of the samples is the same everywhere."""
         return self.batch_size is None or landscape.constant_noise
+
+    def noise_covariance(self, landscape: Landscape, x: Tensor, directions: Tensor) -> Tensor:
+        """2σ(x)² VᵀV at α = 2.
+
+        Raises
+        ------
+        ValueError
+            Below, where there is none.
+        """
+        if self.alpha < 2:
+            raise ValueError(f"stable noise of alpha = {self.alpha:g} has no covariance: take noise_scale")
+        return 2 * self.noise_scale(landscape, x) ** 2 * (directions.T @ directions)
 
     def noise_variance(self, landscape: Landscape, x: Tensor, direction: Tensor) -> float:
         """2σ(x)² |v|² at α = 2; below, inf unless σ(x) = 0."""
