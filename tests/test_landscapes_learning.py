@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 from cases import normal, rotation
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression as Reference
+from sklearn.preprocessing import scale
 from torch.func import hessian, vmap
 
 from escape import (
@@ -24,8 +26,11 @@ from escape import (
     RankOneFactorization,
     SymmetricFactorization,
     TeacherStudent,
+    check_landscape,
     predict,
 )
+from escape.landscapes.digits import standardised_digits
+from escape.landscapes.matrix_product import planted_matrix
 
 F64 = torch.float64
 
@@ -94,6 +99,101 @@ def test_logistic_without_a_minimum_declares_none():
     assert LogisticRegression(features, torch.tensor([1.0, 1.0, -1.0], dtype=F64)).critical_points() == ()
 
 
+def test_logistic_minimum_has_no_units():
+    """Features in other units move the minimum and nothing else; separable classes have none in any."""
+    one = LogisticRegression.gaussian([1.0, 0.5, 0.2], n=200)
+    (minimum,) = one.critical_points()
+    for unit in (1e10, 1e-10):
+        (found,) = LogisticRegression(unit * one.features, one.targets).critical_points()
+        close(f"minimum, {unit:g}", unit * found.location, minimum.location, 1e-12)
+        close(f"spectrum, {unit:g}", found.eigenvalues / unit**2, minimum.eigenvalues, 1e-12)
+        separable = torch.where(one.features[:, 0] > 0, 1.0, -1.0).to(F64)
+        assert LogisticRegression(unit * one.features, separable).critical_points() == ()
+
+
+def test_logistic_curvature_is_finite_far_away():
+    landscape = LogisticRegression(torch.ones(2, 1, dtype=F64), torch.tensor([1.0, -1.0], dtype=F64))
+    for score in (0.0, 39.0, 41.0, 1000.0):
+        x = torch.tensor([score], dtype=F64)
+        close("curvature", landscape.hessian(x), [[math.exp(-score) / (1 + math.exp(-score)) ** 2]], 1e-15)
+        close("loss", landscape.loss(x), 0.5 * (score + 2 * math.log1p(math.exp(-score))), 1e-12)
+
+
+def test_a_flat_logistic_minimum_is_not_declared():
+    one = LogisticRegression.gaussian([1.0, 0.5], n=200)
+    flat = torch.cat([one.features, torch.zeros(200, 1, dtype=F64)], dim=1)
+    for seed in range(8):  # rounding gives the curvature of zero either sign
+        turned = flat @ rotation(3, seed)
+        assert LogisticRegression(turned, one.targets).critical_points() == ()
+    (ridged,) = LogisticRegression(turned, one.targets, 0.1).critical_points()
+    assert ridged.kind == "minimum"
+
+
+@pytest.mark.parametrize("signal", [0.0, 1.0, 4.0])
+def test_labels_of_the_logistic_model_are_drawn_at_its_signal(signal, within):
+    """The likelihood's slope along the teacher's weights has mean zero there. False alarms: 6e-5 each."""
+    landscape = LogisticRegression.gaussian([1.0, 0.5, 0.2], signal, n=20_000, seed=2)
+    score = landscape.features.sum(1) / 3**0.5
+    chance = torch.sigmoid(signal * score)
+    slopes = ((landscape.targets + 1) / 2 - chance) * score
+    error = (chance * (1 - chance) * score**2).mean().sqrt() / 20_000**0.5
+    within("slope of the likelihood", slopes.mean(), 0.0, error, 4)
+
+
+# Labels: those of the data, and noise of the size asked for.
+
+
+def test_labels_of_the_digits_are_those_of_scikit_learn():
+    data = load_digits()
+    pixels = scale(data.data[:, np.ptp(data.data, axis=0) > 0])
+    features, labels = standardised_digits()
+    close("labels", labels, data.target, 0)
+    close("features, up to one number", features * (pixels[0, 2] / features[0, 2]), pixels, 1e-12)
+    standard = (data.target - data.target.mean()) / data.target.std()
+    close("values", LeastSquares.digits(5).targets, standard)
+    pair = LogisticRegression.digits(4, 7)
+    chosen = np.isin(data.target, [4, 7])
+    close("two digits", pair.targets, np.where(data.target[chosen] == 4, 1, -1), 0)
+    close("their images", pair.features, features[chosen], 0)
+    close("units", DeepLinear.digits((2,), 4).targets.argmax(1), data.target, 0)
+    products = MatrixFactorization.digits(1, 0).matrices
+    units = np.eye(10)[data.target] - np.eye(10)[data.target].mean(0)
+    close("units and images", products[::100], units[::100, :, None] * features[::100, None, :].numpy())
+
+
+def _about_the_truth(name, noise):
+    """Labels less what they are without noise."""
+    if name == "phase retrieval":
+        landscape = PhaseRetrieval.gaussian(3, 2000, noise, seed=3)
+        return landscape.targets - landscape.features[:, 0] ** 2
+    if name == "committee":
+        landscape = TeacherStudent.gaussian(4, 2, 2, "tanh", noise, 2000, seed=3)
+        return landscape.targets - torch.tanh(landscape.features[:, :2]).sum(1)
+    if name == "completion":
+        landscape = MatrixCompletion.planted([1.5, 1.0], 60, 50, 2, 0.7, noise, seed=3)
+        return landscape.targets - landscape.truth[tuple(landscape.entries.T)]
+    landscape = MatrixSensing.gaussian([1.5, 1.0], 3, 3, 2, noise, 2000, seed=3)
+    return landscape.targets - (landscape.measurements * landscape.truth).sum((1, 2))
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.8])
+@pytest.mark.parametrize("name", ["phase retrieval", "committee", "completion", "sensing"])
+def test_label_noise_has_the_size_asked_for(name, noise, within):
+    """Mean and mean square of residuals about the truth. False alarms: 6e-5 each."""
+    residual = _about_the_truth(name, noise)
+    n = len(residual)
+    within("mean", residual.mean(), 0.0, noise / n**0.5, 4)
+    within("mean square", (residual**2).mean(), noise**2, noise**2 * (2 / n) ** 0.5, 4)
+    close("none", _about_the_truth(name, 0.0), torch.zeros(n, dtype=F64), 1e-14)
+
+
+def test_label_noise_of_a_linear_network_is_white():
+    network = DeepLinear.gaussian([2.0, 1.0], (2,), 3, 4, 0.3, 200)
+    residual = network.targets - network.inputs @ planted_matrix([2.0, 1.0], 4, 3).T
+    close("covariance", residual.T @ residual / 200, 0.09 * np.eye(4))
+    close("of labels and inputs", residual.T @ network.inputs / 200, np.zeros((4, 3)))
+
+
 # Half-spaces.
 
 
@@ -159,6 +259,33 @@ def test_saddles_of_phase_retrieval_are_near_the_ring():
         close("spectrum", point.eigenvalues, [-2.0, 2.0], 0.5)
 
 
+def test_phase_retrieval_with_fewer_samples_than_dimensions():
+    """The signal lies in a flat valley: known without noise, and with it nothing is a minimum of its own."""
+    landscape = PhaseRetrieval.gaussian(5, 3)
+    points = landscape.critical_points()
+    assert [point.name for point in points] == ["origin", "+x", "-x"]
+    assert torch.equal(points[1].location, landscape.signal)
+    assert torch.equal(points[2].location, -landscape.signal)
+    assert (points[1].kind, points[1].noise) == ("degenerate", "II")
+    assert [point.name for point in PhaseRetrieval.gaussian(5, 3, 0.1).critical_points()] == ["origin"]
+
+
+def test_saddles_of_phase_retrieval_are_sharp():
+    """Of few samples, a search ends on flat saddles as well, which are others from every start."""
+    for n in (6, 8, 40):
+        for point in PhaseRetrieval.gaussian(6, n, seed=1).critical_points()[3:]:
+            assert float(point.eigenvalues.abs().min()) > 1e-7 * float(point.eigenvalues.abs().max())
+
+
+@pytest.mark.parametrize("label_noise", [0.0, 1e-6, 1e-10])
+def test_little_label_noise_is_noise(label_noise):
+    landscape = PhaseRetrieval.gaussian(3, 200, label_noise)
+    assert named(landscape, "+x").noise == ("I" if label_noise else "II")
+    check_landscape(landscape)
+    narrow = PhaseRetrieval.gaussian(3, 200, label_noise, dtype=torch.float32)
+    assert named(narrow, "+x").noise == "II", "rounding of single precision is more"
+
+
 # Matrices.
 
 
@@ -184,6 +311,8 @@ def test_symmetric_factorization_is_the_distance_from_a_matrix():
     close("rotated", landscape.loss(turned), distance)
     place = named(landscape, "values 1, 2")
     assert (place.kind, place.gauge) == ("minimum", 1)
+    assert named(landscape, "values 1").gauge == 1, "the empty column turns into the other"
+    assert named(landscape, "origin").gauge == 0
     assert named(landscape, "values 1").noise == "II"
     assert named(landscape, "values 2, 3").noise == "I"
 
@@ -236,6 +365,26 @@ def test_sensing_with_few_measurements_finds_the_truth_flat_or_not():
     assert (truth.noise, truth.gauge, truth.index) == ("II", 1, 0)
     noisy = MatrixSensing.gaussian([1.0], 4, 4, 1, 0.1, 12)
     assert len(noisy.critical_points()) == 1, "no sample fits the truth"
+
+
+def test_sensing_of_a_symmetric_matrix():
+    landscape = MatrixSensing.gaussian([1.0, 0.5], 3, 3, 2, n=8, symmetric=True)
+    origin, truth = landscape.critical_points()
+    slope = (landscape.targets[:, None, None] * landscape.measurements).mean(0)
+    expected = -2 * torch.linalg.eigvalsh((slope + slope.T) / 2).repeat_interleave(2).flip(0)
+    close("origin", origin.eigenvalues, expected)
+    dense = torch.linalg.eigvalsh(hessian(lambda x: landscape.loss(x[None])[0])(origin.location))
+    close("origin, computed", origin.eigenvalues, dense)
+    close("truth", landscape.product(truth.location), landscape.truth.flatten())
+    narrow = landscape.to(dtype=torch.float32)
+    assert [point.name for point in narrow.critical_points()] == ["origin", "truth"]
+    # Next to a UUᵀ, but none: the labels are not those of any point.
+    bent = landscape.truth + torch.tensor([[0.0, 1e-3, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype=F64)
+    targets = (landscape.measurements * bent).sum((1, 2))
+    tilted = MatrixSensing(landscape.measurements, targets, 2, bent, symmetric=True)
+    assert [point.name for point in tilted.critical_points()] == ["origin"]
+    lopsided = MatrixSensing(landscape.measurements, targets, 2, bent)
+    assert len(lopsided.critical_points()) == 2
 
 
 def test_completion_sees_entries():
@@ -293,6 +442,28 @@ def test_points_of_deeper_networks_are_stationary_and_keep_what_they_learned():
     heights = {p.name: float(network.loss(p.location)) for p in network.critical_points()}
     assert heights["values 1, 2"] < heights["values 1"] < heights["origin"]
     assert heights["values 1"] < heights["values 2"]
+
+
+def test_the_minimum_of_a_wide_linear_network_is_declared():
+    network = DeepLinear.digits((8,), 10)
+    points = {point.name: point for point in network.critical_points()}
+    assert list(points) == ["origin", *(f"values {', '.join(map(str, range(1, m + 1)))}" for m in range(1, 9))]
+    minimum = points["values 1, 2, 3, 4, 5, 6, 7, 8"]
+    assert minimum.kind == "minimum"
+    best = np.linalg.lstsq(network.inputs.numpy(), network.targets.numpy(), rcond=None)[0]
+    values = np.linalg.svd(network.inputs.numpy() @ best, compute_uv=False)
+    left = 0.5 * ((network.targets**2).sum() - (values[:8] ** 2).sum()) / network.n
+    close("loss of the best network of that rank", network.loss(minimum.location), left, 1e-12)
+
+
+def test_flat_directions_of_a_network_of_depth_three():
+    """W_l -> G_l W_l G_{l−1}⁻¹ has 8 parameters for two hidden layers of width 2; at rank 1, two of them do nothing."""
+    network = DeepLinear.gaussian([2.0, 1.0], (2, 2), 2, 2, n=40)
+    for name, gauge in (("origin", 0), ("values 1", 6), ("values 1, 2", 8)):
+        point = named(network, name)
+        assert point.gauge == gauge, name
+        assert int((point.eigenvalues == 0).sum()) >= gauge
+    assert named(network, "values 1, 2").kind == "minimum"
 
 
 @pytest.mark.parametrize("depth", [3, 4])
@@ -356,6 +527,10 @@ def test_units_that_are_alike_part_without_noise():
 # What is refused.
 
 
+def sensed(truth):
+    return MatrixSensing(normal(9, 2, 2), normal(9, seed=1), 1, torch.tensor(truth, dtype=F64), symmetric=True)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -373,7 +548,11 @@ def test_units_that_are_alike_part_without_noise():
         (lambda: MatrixFactorization(torch.ones(2, 3, 4), 4), "rank must lie in 1 to 3"),
         (lambda: MatrixSensing.gaussian([1.0], 2, 3, symmetric=True), "must be square"),
         (lambda: MatrixSensing(torch.ones(4, 2, 2), torch.ones(3)), "one number for each of 4"),
+        (lambda: sensed([[0.0, 1.0], [0.0, 0.0]]), "truth must be some UUᵀ"),
+        (lambda: sensed([[1.0, 0.0], [0.0, -1.0]]), "truth must be some UUᵀ"),
         (lambda: MatrixCompletion.planted([1.0], share=0.0), "share must lie"),
+        (lambda: MatrixCompletion.planted([1.0], 60, 60, dtype=torch.float16), "torch.float16 cannot tell"),
+        (lambda: MatrixCompletion.planted([1.0], 20, 20).to(dtype=torch.bfloat16), "torch.bfloat16 cannot tell"),
         (lambda: MatrixCompletion(torch.tensor([[0, 3]]), torch.ones(1), (2, 3)), "must lie in a 2 × 3 matrix"),
         (lambda: DeepLinear.gaussian([1.0], ()), "hidden must be widths"),
         (lambda: DeepLinear.gaussian([1.0], (2.5,)), "whole widths"),

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import partial
 
 import pytest
 import torch
@@ -16,9 +17,11 @@ from escape import (
     TanhNetwork,
     check_landscape,
     escape_directions,
+    find_critical_point,
     second_order,
     simulate,
 )
+from escape.landscapes.module_checks import _rows
 from escape.spec import describe, digest
 
 F64 = torch.float64
@@ -196,6 +199,36 @@ class Counting(nn.Module):
         return x
 
 
+class Barely(nn.Module):
+    """Couples samples weakly."""
+
+    def forward(self, x):
+        return x - 1e-4 * x.mean(0)
+
+
+class Gated(nn.Module):
+    """A recurrence over the rows of an image, (2, 4, 4) -> 3."""
+
+    def __init__(self, kind, dropout=0.0):
+        super().__init__()
+        self.gates = kind(8, 5, num_layers=2, dropout=dropout, batch_first=True)
+        self.last = nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.last(self.gates(x.transpose(1, 2).flatten(2))[0][:, -1])
+
+
+class Smoothed(nn.Module):
+    """A criterion with a part that is random."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(0.1)
+
+    def forward(self, outputs, targets):
+        return F.cross_entropy(self.drop(outputs), targets)
+
+
 class Noisy(nn.Module):
     def forward(self, x):
         return F.dropout(x, 0.5, training=True)
@@ -214,6 +247,19 @@ REFUSED = {
         "use GroupNorm",
     ),
     "dropout": (flat(lambda: nn.Dropout(0.2), last), F.cross_entropy, "Dropout.*p = 0.2.*module.eval"),
+    "dropout in a criterion": (flat(last), Smoothed(), "criterion.drop is a Dropout.*p = 0.1"),
+    "dropout in a GRU": (Gated(nn.GRU, 0.3), F.cross_entropy, "module.gates is a GRU .*dropout 0.3"),
+    "dropout in an RNN": (Gated(nn.RNN, 0.2), F.cross_entropy, "module.gates is a RNN .*dropout 0.2"),
+    "an RNN": (Gated(nn.RNN), F.cross_entropy, "write the recurrence of module.gates in plain operations"),
+    "an LSTM": (Gated(nn.LSTM), F.cross_entropy, "write the recurrence of module.gates in plain operations"),
+    "a GRU": (Gated(nn.GRU), F.cross_entropy, "write the recurrence of module.gates in plain operations"),
+    "a GRU's cell": (flat(lambda: nn.GRUCell(32, 3)), F.cross_entropy, "write the recurrence of module.1"),
+    "running statistics": (
+        nn.Sequential(nn.InstanceNorm2d(2, track_running_stats=True), nn.Flatten(), last()),
+        F.cross_entropy,
+        "module.0 is an InstanceNorm2d.*running statistics; call module.eval",
+    ),
+    "weak coupling": (flat(Barely, last), F.cross_entropy, "samples see one another"),
     "hidden coupling": (flat(Centred, last), F.cross_entropy, "samples see one another"),
     "a buffer that changes": (flat(Counting, last), F.cross_entropy, "changes its buffer 1.calls"),
     "hidden randomness": (flat(Noisy, last), F.cross_entropy, "random"),
@@ -242,6 +288,100 @@ def test_shapes_that_broadcast_by_mistake_are_refused():
     """Outputs (b, 1) beside targets (b,): torch compares every sample with every other."""
     with pytest.raises(ValueError, match="shapes of outputs and targets"):
         ModuleLandscape(flat(lambda: nn.Linear(32, 1)), F.mse_loss, normal(40, 32), normal(40, seed=1))
+
+
+def masked(outputs, targets):
+    """Squared error where there is a label; the mean over those."""
+    seen = (targets > -50).to(outputs.dtype)
+    return (seen * (outputs[:, 0] - targets) ** 2).sum() / seen.sum().clamp(min=1.0)
+
+
+@pytest.mark.parametrize("dtype", [F64, torch.float32])
+def test_a_weight_that_few_samples_have_is_seen(dtype):
+    """Weights of classes and ignored targets make f no mean of its terms, however few rows they touch."""
+    inputs, rare = normal(1000, 4).to(dtype), torch.zeros(1000, dtype=torch.int64)
+    module = built(lambda: nn.Linear(4, 2))
+    weights = nn.CrossEntropyLoss(torch.tensor([1.0, 50.0]))
+    rare[[3, 33, 333, 334, 777]] = 1
+    with pytest.raises(ValueError, match="weights or ignored targets"):
+        ModuleLandscape(module, weights, inputs, rare)
+    rare[[3, 33, 333, 777]] = 0
+    with pytest.raises(ValueError, match="weights or ignored targets"):
+        ModuleLandscape(module, weights, inputs, rare)
+    with pytest.raises(ValueError, match="drop samples whose target is ignored"):
+        ModuleLandscape(module, F.cross_entropy, inputs, torch.where(rare == 1, -100, rare))
+    labels = normal(1000, seed=1).to(dtype)
+    labels[7::50] = -99.0
+    with pytest.raises(ValueError, match="weights or ignored targets"):
+        ModuleLandscape(built(lambda: nn.Linear(4, 1)), masked, inputs, labels)
+
+
+def test_the_rarest_targets_are_looked_at():
+    landscape = ModuleLandscape(flat(last), F.cross_entropy, normal(500, 32), torch.arange(500).eq(123).long())
+    assert 123 in _rows(landscape)
+    assert len(_rows(landscape)) == 13
+    many = ModuleLandscape(flat(lambda: nn.Linear(32, 60)), F.cross_entropy, normal(500, 32), classes(500, 60))
+    assert 12 < len(_rows(many)) <= 24
+    counts = many.targets.bincount()
+    assert int(counts.argmin()) in many.targets[_rows(many)]
+    lit = torch.arange(160).eq(87).long().view(40, 2, 2)
+    maps = ModuleLandscape(nn.Conv2d(1, 3, 1), F.cross_entropy, normal(40, 1, 2, 2), lit)
+    assert 21 in _rows(maps)
+
+
+class Both(nn.Linear):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+IMAGES = torch.arange(80, dtype=torch.uint8).view(20, 4)
+WRONG = {
+    "width": (nn.Linear(5, 3), normal(20, 4), classes(20), ValueError, r"inputs \(1, 4\) torch.float64.*shapes"),
+    "class": (nn.Linear(4, 3), normal(20, 4), classes(20) + 1, ValueError, "Target 3 is out of bounds"),
+    "one class": (
+        nn.Linear(4, 3), normal(200, 4), torch.where(torch.arange(200) == 3, 3, classes(200)), ValueError, "Target 3 is"
+    ),
+    "bytes": (nn.Linear(4, 3), IMAGES, classes(20), ValueError, "torch.uint8"),
+    "tuple": (Both(4, 3), normal(20, 4), classes(20), TypeError, "not tuple"),
+    "float labels": (nn.Linear(4, 3), normal(20, 4), classes(20).double(), ValueError, r"targets \(1,\) torch.float64"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "inputs", "targets", "kind", "says"), WRONG.values(), ids=WRONG)
+def test_what_does_not_fit_together_is_refused_in_one_line(module, inputs, targets, kind, says):
+    with pytest.raises(kind, match=f"module and criterion fail on one sample.*{says}") as refusal:
+        ModuleLandscape(module, F.cross_entropy, inputs, targets)
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"padding_idx": 0}, "padding_idx = 0: it leaves out that row's gradient; use padding_idx=None"),
+        ({"max_norm": 0.5}, "max_norm = 0.5: it rewrites its weights when called; use max_norm=None"),
+        ({"scale_grad_by_freq": True}, "scale_grad_by_freq: .* use scale_grad_by_freq=False"),
+    ],
+)  # fmt: skip
+def test_an_embedding_that_does_more_than_look_up_is_refused(options, says):
+    def made():
+        return nn.Sequential(nn.Embedding(7, 2, **options), nn.Flatten(), nn.Linear(8, 3)).double()
+
+    with pytest.raises(ValueError, match=f"module.0 is an Embedding with {says}"):
+        ModuleLandscape(built(made), F.cross_entropy, classes(80, 7).view(20, 4), classes(20))
+    if "padding_idx" in options:
+        fixed = built(made)
+        fixed[0].requires_grad_(False)
+        assert ModuleLandscape(fixed, F.cross_entropy, classes(80, 7).view(20, 4), classes(20)).dimension == 27
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_layer_without_second_derivatives_is_named_in_one_line():
+    module = built(lambda: nn.Sequential(nn.EmbeddingBag(7, 4), nn.Linear(4, 3)).double())
+    landscape = ModuleLandscape(module, F.cross_entropy, classes(80, 7).view(20, 4), classes(20))
+    for ask in (landscape.hessian, partial(escape_directions, landscape), partial(find_critical_point, landscape)):
+        with pytest.raises(ValueError, match=r"without second derivatives.*_embedding_bag") as refusal:
+            ask(landscape.start)
+        assert len(str(refusal.value).splitlines()) == 1
 
 
 def test_bad_data_is_refused():

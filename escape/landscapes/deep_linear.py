@@ -15,7 +15,7 @@ from escape.landscapes.digits import standardised_digits
 from escape.landscapes.matrix_product import planted_matrix
 from escape.landscapes.sampling import standardized_normal
 
-# Points declared at most: each costs a Hessian.
+# Points declared at most, but for those of the largest values up to the minimum: each costs a Hessian.
 _MOST = 8
 # Share of the largest curvature below which one is the rounding of zero.
 _ROUNDING = 1e-13
@@ -191,8 +191,9 @@ class DeepLinear(Landscape):
         best = (torch.linalg.pinv(z.T @ z / self.n) @ (z.T @ y / self.n)).T
         values, vectors = torch.linalg.eigh(best @ (z.T @ z / self.n) @ best.T)
         values, vectors = values.flip(0), vectors.flip(1)
-        points = []
-        for kept in known_sets(positive_count(values, dtype), min(self.widths))[:_MOST]:
+        points, count = [], positive_count(values, dtype)
+        chain = 1 + min(count, *self.widths)
+        for kept in known_sets(count, min(self.widths))[: max(_MOST, chain)]:
             chosen = vectors[:, list(kept)]
             place = self._factored(chosen @ chosen.T @ best, len(kept))
             found = self.critical_point(place, set_name(kept))

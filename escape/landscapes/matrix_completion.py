@@ -85,6 +85,11 @@ class MatrixCompletion(MatrixProduct):
         limits = torch.tensor(self.size).to(self.entries)
         if not bool(((self.entries >= 0) & (self.entries < limits)).all()):
             raise ValueError(f"entries must lie in a {self.size[0]} × {self.size[1]} matrix, counted from 0")
+        if not torch.equal(self._places.to(self.targets.dtype).long(), self._places.long()):
+            raise ValueError(
+                f"{self.targets.dtype} cannot tell all entries of a {self.size[0]} × {self.size[1]} matrix apart; give "
+                "targets of a wider dtype"
+            )
         check_rank(self.rank, self.size)
         if self.truth is not None and tuple(self.truth.shape) != tuple(self.size):
             raise ValueError(f"truth must be {tuple(self.size)}, got {tuple(self.truth.shape)}")

@@ -15,6 +15,10 @@ from escape.landscapes.generalized_linear import GeneralizedLinear
 from escape.landscapes.matrix_product import MatrixProduct, check_rank, planted_matrix
 from escape.landscapes.sampling import standardized_normal
 
+# Share of its largest entry that a truth may be away from the nearest UUᵀ: the rounding of any dtype. Whether the
+# labels are those of that UUᵀ is seen from the labels.
+_ASYMMETRY = 0.02
+
 
 @dataclass(frozen=True, eq=False)
 class _Measured(GeneralizedLinear):
@@ -43,11 +47,11 @@ class _Measured(GeneralizedLinear):
 class MatrixSensing(MatrixProduct):
     """f_i(U, V) = ½(⟨A_i, UVᵀ⟩ − y_i)², or ½(⟨A_i, UUᵀ⟩ − y_i)²: a matrix from n linear measurements of it.
 
-    With Y = (1/n) Σ y_i A_i the origin has the Hessian ∓σ_i(Y) along its singular vectors, in every column, and no
-    noise (type II). Where the truth B is given and y_i = ⟨A_i, B⟩, its balanced factors are a minimum without noise.
-    Where the measurements are isometric, (1/n) Σ ⟨A_i, X⟩A_i = X for all X, the mean is ½‖UVᵀ − Y‖² up to a constant
-    and all points and spectra are those of `MatrixFactorization`, or twice those of `SymmetricFactorization`; the noise
-    is another.
+    With Y = (1/n) Σ y_i A_i the origin has the Hessian ∓σ_i(Y) along its singular vectors, in every column, or if
+    symmetric −2μ_i, μ_i the eigenvalues of (Y + Yᵀ)/2, and no noise (type II). Where the truth B is given and
+    y_i = ⟨A_i, B⟩, its balanced factors are a minimum without noise. Where the measurements are isometric,
+    (1/n) Σ ⟨A_i, X⟩A_i = X for all X, the mean is ½‖UVᵀ − Y‖² up to a constant and all points and spectra are those of
+    `MatrixFactorization`, or twice those of `SymmetricFactorization`; the noise is another.
 
     Source: Bhojanapalli, Neyshabur and Srebro 2016 (arXiv 1605.07221), there for UUᵀ; spectra derived.
 
@@ -60,7 +64,7 @@ class MatrixSensing(MatrixProduct):
     rank : int
         r, from 1 to the shorter side.
     truth : Tensor (p, q), optional
-        B; without negative eigenvalues if symmetric.
+        B; if V is U, symmetric and without negative eigenvalues.
     symmetric : bool
         Whether V is U.
     """
@@ -84,6 +88,13 @@ class MatrixSensing(MatrixProduct):
             raise ValueError(f"truth must be {self.shape} like the measurements, got {tuple(self.truth.shape)}")
         if self.symmetric and self.shape[0] != self.shape[1]:
             raise ValueError(f"the measurements of a symmetric matrix must be square, got {self.shape}")
+        if self.symmetric and self.truth is not None:
+            away = float((self.truth.double() - _square(self.truth)).abs().max() / self.truth.double().abs().max())
+            if away > _ASYMMETRY:
+                raise ValueError(
+                    "truth must be some UUᵀ, symmetric and without negative eigenvalues, where symmetric is set; it is "
+                    f"off by {away:.3g} of its largest entry"
+                )
         self.flat  # noqa: B018 - made here: a tensor made inside a derivative must not outlive it
 
     @classmethod
@@ -149,7 +160,7 @@ class MatrixSensing(MatrixProduct):
         rounding = 64 * torch.finfo(self.targets.dtype).eps
         if float((moments - torch.eye(len(moments)).to(moments)).abs().max()) <= rounding:
             return self._all_points(mean)
-        truth = None if self.truth is None else self.truth.double()
+        truth = None if self.truth is None else _square(self.truth) if self.symmetric else self.truth.double()
         if truth is not None and float((rows @ truth.flatten() - y).abs().max()) > rounding * float(y.abs().max()):
             truth = None  # the labels are noisy
         return self._origin_and_truth(mean, truth)
@@ -157,3 +168,10 @@ class MatrixSensing(MatrixProduct):
     def critical_points(self) -> tuple[CriticalPoint, ...]:
         """The origin and the truth; all balanced points if the measurements are isometric."""
         return self._points
+
+
+def _square(matrix: Tensor) -> Tensor:
+    """The nearest matrix UUᵀ (p, p), float64: the symmetric part without its negative eigenvalues."""
+    matrix = matrix.double()
+    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    return (vectors * values.clamp(min=0)) @ vectors.T

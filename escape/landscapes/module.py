@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
 from escape.landscapes.base import Landscape
-from escape.landscapes.module_checks import check_data, check_module, check_sum
+from escape.landscapes.module_checks import check_data, check_module, check_sum, second_derivatives
 
 # Numbers of inputs and parameters in a slice of chains: more chains at once are not faster, and need their memory.
 _AT_ONCE = 1 << 20
@@ -164,10 +164,16 @@ class ModuleLandscape(Landscape):
         return sum(parts) / self.n
 
     def hessian(self, x: Tensor) -> Tensor:
-        """Hessian of f at one point, (d,) -> (d, d), by forward differentiation of the full gradient."""
+        """Hessian of f at one point, (d,) -> (d, d), by forward differentiation of the full gradient.
+
+        Raises
+        ------
+        ValueError
+            If torch has no second derivatives of the module.
+        """
         along = vmap(lambda v: jvp(self.gradient, (x,), (v,))[1])
         # With gradients enabled functions are run, not recordings of them, which know no transforms.
-        with torch.enable_grad():
+        with torch.enable_grad(), second_derivatives():
             found = torch.cat([along(some) for some in torch.eye(len(x)).to(x).split(_COLUMNS)])
         return found if x.requires_grad else found.detach()
 

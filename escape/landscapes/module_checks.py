@@ -1,14 +1,19 @@
 """What keeps a module and a loss from being a finite sum, said in one line before anything runs."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
-from torch.func import jvp
+from torch.func import jvp, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import is_lazy
 
 _SUM = "f = (1/n) Σ f_i needs one fixed function of the parameters for every sample"
+# Samples from first to last that are looked at, and targets of which one is; numbers of a slice of all samples.
+_SOME, _NUMBERS = 12, 1 << 18
 
 
 def check_module(module: nn.Module, criterion) -> None:
@@ -38,11 +43,19 @@ def check_module(module: nn.Module, criterion) -> None:
     for name, part in parts:
         fault = _fault(part)
         if fault:
-            raise ValueError(f"{name} is a {type(part).__name__} {fault}")
+            kind = type(part).__name__
+            raise ValueError(f"{name} is {'an' if kind[0] in 'AEIOU' else 'a'} {kind} {fault}")
 
 
 def _fault(part: nn.Module) -> str:
     """Say why a layer is no fixed function of one sample and its parameters; empty if it is."""
+    if isinstance(part, nn.Embedding | nn.EmbeddingBag):
+        if part.max_norm is not None:
+            return f"with max_norm = {part.max_norm:g}: it rewrites its weights when called; use max_norm=None"
+        if part.scale_grad_by_freq:
+            return "with scale_grad_by_freq: what it gives is no gradient; use scale_grad_by_freq=False"
+        if part.padding_idx is not None and part.weight.requires_grad:
+            return f"with padding_idx = {part.padding_idx}: it leaves out that row's gradient; use padding_idx=None"
     if isinstance(part, _BatchNorm) and part.running_mean is None:
         return "without running statistics: it couples the samples of a batch; use GroupNorm"
     if not part.training:
@@ -58,6 +71,20 @@ def _fault(part: nn.Module) -> str:
     if isinstance(part, nn.RReLU):
         return "in training mode: it is random; call module.eval()"
     return ""
+
+
+@contextlib.contextmanager
+def second_derivatives() -> Iterator[None]:
+    """Say in one ValueError where torch cannot differentiate a gradient: its own text has several lines."""
+    try:
+        yield
+    except NotImplementedError as error:
+        why = "the loss has a part without second derivatives, write it in plain operations"
+        raise ValueError(f"{why}: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def check_data(inputs: Tensor, targets: Tensor) -> None:
@@ -81,14 +108,16 @@ def check_data(inputs: Tensor, targets: Tensor) -> None:
 def check_sum(landscape) -> None:
     """Hold the mean over a batch against the mean of per-sample losses and gradients, at two points.
 
+    Gradients and curvatures are those of some samples, among them one of every target where these are few whole
+    numbers; losses, at one of the points, those of all: a weight or a sample left out is then seen, however rare.
+
     Raises
     ------
     ValueError
         If the loss of a sample is no scalar, is random or not finite, the module keeps a state, samples of a batch see
         one another, or the module cannot be evaluated for many parameters at once.
     """
-    n = landscape.n
-    rows = torch.linspace(0, n - 1, min(n, 12), device=landscape.samples.device).round().long()
+    rows = _rows(landscape)
     own = landscape.start
     generator = torch.Generator(device=own.device).manual_seed(0)
     moved = own + 0.1 * torch.randn(own.shape, generator=generator, device=own.device, dtype=own.dtype)
@@ -99,11 +128,25 @@ def check_sum(landscape) -> None:
             _check_losses(landscape, x, rows)
             _check_gradients(landscape, x, rows)
             _check_curvature(landscape, x, rows, generator)
+        _check_all_losses(landscape, moved)
+
+
+def _rows(landscape) -> Tensor:
+    """Some samples from first to last, and one with each of the rarest whole numbers among the targets."""
+    n, targets = landscape.n, landscape.targets.reshape(landscape.n, -1)
+    rows = torch.linspace(0, n - 1, min(n, _SOME), device=targets.device).round().long()
+    if targets.is_floating_point():
+        return rows
+    _, which, counts = torch.unique(targets, return_inverse=True, return_counts=True)
+    rare = torch.isin(which.flatten(), counts.argsort()[:_SOME]).nonzero()[:, 0]
+    labels, first = which.flatten()[rare], torch.full_like(counts, n)
+    first.scatter_reduce_(0, labels, rare // targets.shape[1], "amin")
+    return torch.cat([rows, first[labels.unique()]]).unique()
 
 
 def _check_losses(landscape, x: Tensor, rows: Tensor) -> None:
     before = {name: value.clone() for name, value in landscape.local_module.named_buffers()}
-    each = [landscape.mean_loss(x, landscape.inputs[i : i + 1], landscape.targets[i : i + 1]) for i in rows.tolist()]
+    each = [_of_one(landscape, x, i) for i in rows.tolist()]
     shapes = {tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__ for loss in each}
     if shapes != {()}:
         raise ValueError(
@@ -112,8 +155,7 @@ def _check_losses(landscape, x: Tensor, rows: Tensor) -> None:
         )
     batch = landscape.inputs[rows], landscape.targets[rows]
     whole, again = landscape.mean_loss(x, *batch), landscape.mean_loss(x, *batch)
-    if not bool(torch.isfinite(torch.stack([*each, whole])).all()):
-        raise ValueError("the loss is not finite at or near the module's own parameters; scale inputs or parameters")
+    _check_finite(torch.stack([*each, whole]))
     after = dict(landscape.local_module.named_buffers())
     changed = [name for name, value in before.items() if not torch.equal(value, after[name])]
     if changed:
@@ -123,15 +165,59 @@ def _check_losses(landscape, x: Tensor, rows: Tensor) -> None:
     _close(whole, torch.stack(each), whole.detach(), "loss")
 
 
+def _of_one(landscape, x: Tensor, i: int) -> Tensor:
+    """Loss of one sample, or one line that says why there is none."""
+    inputs, targets = landscape.inputs[i : i + 1], landscape.targets[i : i + 1]
+    try:
+        return landscape.mean_loss(x, inputs, targets)
+    except Exception as error:  # whatever a module and a criterion may raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        given = ", ".join(
+            f"{name} {tuple(rows.shape)} {rows.dtype}" for name, rows in (("inputs", inputs), ("targets", targets))
+        )
+        raise kind(f"module and criterion fail on one sample, {given}: {_one_line(error)}") from error
+
+
+def _check_finite(losses: Tensor) -> None:
+    if not bool(torch.isfinite(losses).all()):
+        raise ValueError(
+            "the loss is not finite at or near the module's own parameters: scale inputs or parameters, and drop "
+            "samples whose target is ignored or of weight 0"
+        )
+
+
+def _check_all_losses(landscape, x: Tensor) -> None:
+    """Whether f is the mean over all samples, of which few may have a weight of their own."""
+    size = max(1, min(landscape.n, _NUMBERS // landscape.samples.shape[1]))
+    lifted = vmap(landscape.sample_loss, (None, 0))
+    try:
+        each = torch.cat([lifted(x, part) for part in landscape.samples.split(size)])
+        whole = landscape.loss(x.expand(2, -1))
+    except Exception as error:
+        for i in range(landscape.n):  # a sample that fails by itself is the better reason
+            _of_one(landscape, x, i)
+        raise _not_lifted(landscape, error) from error
+    _check_finite(torch.cat([each, whole]))
+    _close(whole[1], each, each.abs().max(), "loss")
+
+
+def _not_lifted(landscape, error: Exception) -> ValueError:
+    parts = landscape.module.named_modules(prefix="module")
+    recurrent = [name for name, part in parts if isinstance(part, nn.RNNBase | nn.RNNCellBase)]
+    advice = f"; write the recurrence of {recurrent[0]} in plain operations" if recurrent else ""
+    return ValueError(
+        f"the module cannot be evaluated for many parameters at once by torch.func{advice}: {_one_line(error)}"
+    )
+
+
 def _check_gradients(landscape, x: Tensor, rows: Tensor) -> None:
     try:
         each = torch.stack([landscape.sample_gradient(x, landscape.samples[i]) for i in rows.tolist()])
+        together = vmap(landscape.sample_gradient, (None, 0))(x, landscape.samples[rows])
         got = landscape.gradient(x.expand(2, -1), rows.expand(2, -1))
     except Exception as error:  # whatever a module may raise under transforms
-        text = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"the module cannot be evaluated for many parameters at once by torch.func: {type(error).__name__}: {text}"
-        ) from error
+        raise _not_lifted(landscape, error) from error
+    _close(together.mean(0), each, each.abs().max(), "gradient")
     _close(got[1], each, each.abs().max(), "gradient")
 
 
@@ -156,7 +242,7 @@ def _close(whole: Tensor, each: Tensor, size: Tensor, what: str) -> None:
     """Whether a mean over a batch is the mean of its parts, to rounding of the largest part."""
     mean = each.mean(0)
     away = float((whole - mean).abs().max())
-    # Sums in the module round as well: a thousand units of roundoff, and a tenth of a percent in half precision.
+    # Sums in the module round as well: ten thousand units of roundoff, a tenth of a percent in single precision.
     allowed = 1e4 * torch.finfo(each.dtype).eps * max(float(size.abs().max()), float(each.abs().max()))
     if not away <= allowed:
         raise ValueError(

@@ -1,5 +1,6 @@
 """Phase retrieval: a vector from the squares of its projections, with a ring of saddles between two signs."""
 
+import contextlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -27,8 +28,8 @@ class PhaseRetrieval(GeneralizedLinear):
     noise (type II). Of the sphere single points are left, in pairs ±z, with small curvatures where it was flat, and
     noise (type I).
 
-    Declared are the origin, the minima (found by Newton's steps from ±x if there is label noise), and the saddles that
-    a short search from the sphere finds.
+    Declared are the origin, the minima (±x, or with label noise where Newton's steps from there settle, which they do
+    not in a flat valley), and the saddles without flat directions that a short search from the sphere finds.
 
     Source: Sun, Qu and Wright 2018, Found. Comput. Math. 18, 1131; Chen, Chi, Fan and Ma 2019, Math. Program. 176, 5;
     spectra of the finite sum derived.
@@ -111,26 +112,28 @@ class PhaseRetrieval(GeneralizedLinear):
         return (score * score - target[0]) * score
 
     def critical_points(self) -> tuple[CriticalPoint, ...]:
-        """The origin, the minima +x and −x, and the saddles found."""
+        """The origin, the minima +x and −x as far as they are known, and the saddles found."""
         return self._points
 
     @cached_property
     def _points(self) -> tuple[CriticalPoint, ...]:
         wide = self.to(dtype=torch.float64)
-        points = (*wide._known(), *wide._saddles())
+        points = (*wide._known(self.features.dtype), *wide._saddles())
         return tuple(point.to(dtype=self.features.dtype) for point in points)
 
-    def _known(self) -> list[CriticalPoint]:
+    def _known(self, dtype: torch.dtype) -> list[CriticalPoint]:
+        """The origin and the minima, with labels that were rounded to a dtype."""
         weighted = (self.features * self.targets[:, None]).T @ self.features / self.n
         values, vectors = torch.linalg.eigh(-weighted)
         points = [CriticalPoint(torch.zeros_like(values), values, vectors, "II", "origin")]
-        exact = float((self.targets - (self.features @ self.signal) ** 2).abs().max()) <= 1e-6 * float(
-            self.targets.abs().max()
-        )
-        for sign, name in ((1, "+x"), (-1, "-x")):
-            place = minimum_below(self, sign * self.signal)
-            point = self.critical_point(place, name)
-            points.append(replace(point, noise="II") if exact else point)
+        away = float((self.targets - (self.features @ self.signal) ** 2).abs().max())
+        exact = away <= 64 * torch.finfo(dtype).eps * float(self.targets.abs().max())
+        for place, name in ((self.signal, "+x"), (-self.signal, "-x")):
+            if exact:
+                points.append(replace(self.critical_point(place, name), noise="II"))
+                continue
+            with contextlib.suppress(ValueError):  # a flat valley, in which no point is a minimum of its own
+                points.append(self.critical_point(minimum_below(self, place), name))
         return points
 
     def _saddles(self) -> list[CriticalPoint]:
@@ -142,5 +145,6 @@ class PhaseRetrieval(GeneralizedLinear):
         starts = starts - (starts @ along)[:, None] * along
         starts = starts * (size / 3**0.5 / starts.norm(dim=1, keepdim=True))
         found = find_stationary_points(self, starts)
-        saddles = [p for p in found.critical_points() if p.index and float(p.location.norm()) > 0.1 * size]
+        firm = zip(found.critical_points(), (~found.degenerate).tolist(), strict=True)
+        saddles = [p for p, sharp in firm if sharp and p.index and float(p.location.norm()) > 0.1 * size]
         return [replace(p, name=f"saddle {number}") for number, p in enumerate(saddles, 1)]

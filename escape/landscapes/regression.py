@@ -16,6 +16,8 @@ from escape.landscapes.sampling import standardized_normal
 
 # Eigenvalues of the features' second moments below this share of the largest count as zero in a solution.
 _SINGULAR = 1e-12
+# Below it ln(1 + e^u) is e^u.
+_FAR = -40.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +167,8 @@ class LeastSquares(Regression):
 class LogisticRegression(Regression):
     """f_i(w) = ln(1 + exp(−y_i z_iᵀw)) + ½ρ‖w‖², y_i = ±1: convex, its minimum found by Newton's steps in float64.
 
-    Where the classes can be separated and ρ = 0 there is no minimum, and no point is declared. Noise at the minimum is
+    Where the classes can be separated and ρ = 0 there is no minimum, and where the features span no more than a part of
+    space and ρ = 0 it is flat: no point is declared. Noise at the minimum is
     of type I: no label is fitted exactly.
 
     Source: D. R. Cox 1958, Journal of the Royal Statistical Society B 20, 215.
@@ -236,7 +239,10 @@ class LogisticRegression(Regression):
 
     def score_loss(self, score: Tensor, target: Tensor) -> Tensor:
         """ln(1 + exp(−yu))."""
-        return torch.logaddexp(torch.zeros_like(score), -target[0] * score)
+        u = -target[0] * score
+        # Of logaddexp far down the second derivative is not finite; there e^u is all of it, to rounding.
+        near = torch.logaddexp(torch.zeros_like(u), u.clamp(min=_FAR))
+        return torch.where(u > _FAR, near, u.clamp(max=_FAR).exp())
 
     def score_slope(self, score: Tensor, target: Tensor) -> Tensor:
         """−y/(1 + exp(yu))."""

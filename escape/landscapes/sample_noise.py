@@ -85,14 +85,20 @@ class SampleNoise:
 
     def noise_type(self, point: CriticalPoint) -> str:
         """Whether noise survives at a critical point: "I" or "II", as defined in `CriticalPoint`."""
-        # At a minimum all directions count; where not all eigenvectors are known, the coordinate axes do as well.
-        every = point.directions if point.complete else torch.eye(len(point.location)).to(point.location)
-        along = self.noise_along(point.location, point.unstable if point.index else every)
-        square = sum((part**2).sum() for part in self._sliced_gradients(point.location)) / self.n
+        x, some = point.location, point.unstable if 0 < point.index <= len(point.eigenvalues) else point.directions
+        if some.shape[1] < len(x) and point.index in (0, len(x)):
+            # All directions count and not all eigenvectors are known: the coordinate axes do as well.
+            along = sum((part**2).sum(0) for part in self._centred_gradients(x)) / self.n
+        else:
+            along = self.noise_along(x, some)
         # What vanishes in exact arithmetic leaves the rounding of what it is made of: gradients, curvature times place.
-        size = square + (point.location.norm() * point.eigenvalues.abs().max()) ** 2
-        floor = (_ROUNDING * torch.finfo(self.samples.dtype).eps) ** 2 * float(size)
+        size = self.gradient_size(x) ** 2 + float(x.norm() * point.eigenvalues.abs().max()) ** 2
+        floor = (_ROUNDING * torch.finfo(self.samples.dtype).eps) ** 2 * size
         return "I" if float(along.max()) > floor else "II"
+
+    def gradient_size(self, x: Tensor) -> float:
+        """Root mean square of |∇f_i| at one point (d,): what a gradient there is made of, and rounds like."""
+        return (sum(float((part.detach() ** 2).sum()) for part in self._sliced_gradients(x)) / self.n) ** 0.5
 
     @cached_property
     def mean_sample(self) -> Tensor:

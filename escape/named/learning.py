@@ -62,7 +62,7 @@ def phase_retrieval(d: int = 3, label_noise: float = 0.0, n: int = 1000, seed: i
 def symmetric_factorization(
     eigenvalues: Sequence[float] = (1.5, 1.0, 0.6, 0.2), rank: int = 2, n: int = 1000, seed: int = 0
 ) -> Landscape:
-    """¼‖UᵀU‖² − ½‖Uᵀz_i‖², U of r columns: ¼‖UUᵀ − M‖², M of these `eigenvalues`."""
+    """¼‖UᵀU‖² − ½‖Uᵀz_i‖², U of r columns: ¼‖UUᵀ − M‖² up to a constant, M of these `eigenvalues`."""
     return SymmetricFactorization.gaussian(eigenvalues, rank, n, seed)
 
 
@@ -80,12 +80,12 @@ def matrix_factorization(
     n: int = 1000,
     seed: int = 0,
 ) -> Landscape:
-    """½‖UVᵀ − B_i‖², B_i noisy copies of a matrix with these `singular_values`."""
+    """½‖UVᵀ − B_i‖² up to a constant, B_i noisy copies of a matrix with these `singular_values`."""
     return MatrixFactorization.gaussian(singular_values, rows, columns, rank, noise, n, seed)
 
 
 def digits_labels(rank: int = 1, components: int = 6) -> Landscape:
-    """½‖UVᵀ − y_i z_iᵀ‖², z_i the handwritten digits, y_i their labels: shared components."""
+    """½‖UVᵀ − y_i z_iᵀ‖² up to a constant, z_i the handwritten digits, y_i their labels: shared components."""
     return MatrixFactorization.digits(rank, components)
 
 

@@ -7,32 +7,36 @@ from torch import Tensor
 from torch.func import jvp, vmap
 
 from escape.landscapes.base import Landscape
+from escape.landscapes.module_checks import second_derivatives
 
-# Numbers in one slice of per-sample gradients.
-_SLICE = 1 << 21
 # Columns that a Hessian is multiplied with at a time: a gradient's temporaries are held for each.
 _COLUMNS = 16
 
 
 def hessian_product(landscape: Landscape, x: Tensor) -> Callable[[Tensor], Tensor]:
-    """H(x) as a function V (d, m) -> (d, m), by forward differentiation of the gradient along every column."""
+    """H(x) as a function V (d, m) -> (d, m), by forward differentiation of the gradient along every column.
+
+    Raises
+    ------
+    ValueError
+        When called, if torch cannot differentiate the gradient.
+    """
     # Called once outside of any transform: what the landscape keeps from its first call is then an ordinary tensor.
     landscape.gradient(x)
     one = vmap(lambda v: jvp(landscape.gradient, (x,), (v,))[1], in_dims=1, out_dims=1)
 
     def product(v: Tensor) -> Tensor:
         # With gradients enabled a landscape runs its functions, not recordings of them, which know no transforms.
-        with torch.enable_grad():
+        with torch.enable_grad(), second_derivatives():
             return torch.cat([one(some).detach() for some in v.split(_COLUMNS, dim=1)], dim=1)
 
     return product
 
 
-def gradient_size(landscape: Landscape, x: Tensor) -> float:
-    """Root mean square of |∇f_i| over the samples at one point (d,): what a gradient is made of, and rounds like."""
-    lifted = vmap(landscape.sample_gradient, (None, 0))
-    parts = landscape.samples.split(max(1, _SLICE // len(x)))
-    return (sum(float(lifted(x, part).detach().square().sum()) for part in parts) / landscape.n) ** 0.5
+def dense_hessian(landscape: Landscape, x: Tensor) -> Tensor:
+    """H(x), (d, d), or ValueError as in `hessian_product`."""
+    with second_derivatives():
+        return landscape.hessian(x).detach()
 
 
 def in_double(landscape: Landscape) -> Landscape:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from escape.landscapes.base import Landscape
 from escape.landscapes.critical_point import CriticalPoint
-from escape.stationary_points.curvature import hessian_product, in_double, one_point
+from escape.stationary_points.curvature import dense_hessian, hessian_product, in_double, one_point
 from escape.stationary_points.points import FLAT
 
 # Columns of a block, of a basis before it begins again, and eigenpairs at most where the number is not given.
@@ -56,21 +56,21 @@ def escape_directions(
     """
     double = in_double(landscape)
     x = one_point(double, location, "location")
+    return point_at(double, x, count, name, 2 * _BLOCK, seed).to(dtype=landscape.samples.dtype)
+
+
+def point_at(landscape: Landscape, x: Tensor, count: int | None, name: str, dense: int, seed: int = 0) -> CriticalPoint:
+    """`escape_directions` in double precision; the whole spectrum where count is omitted and d is up to `dense`."""
     d = len(x)
     if count is not None and not (isinstance(count, int) and 1 <= count <= d):
         raise ValueError(f"count is {count!r}: give a number of eigenpairs from 1 to {d}")
-    if d <= 2 * _BLOCK or (count is not None and count + 1 >= d):
-        return _moved(double.critical_point(x, name), landscape)
-    product = hessian_product(double, x)
-    values, vectors = _Lowest(product, x, seed).find(count)
+    if d <= 2 * _BLOCK or (d <= dense if count is None else count + 1 >= d):
+        values, vectors = torch.linalg.eigh(dense_hessian(landscape, x))
+    else:
+        values, vectors = _Lowest(hessian_product(landscape, x), x, seed).find(count)
     bare = CriticalPoint(x, values, vectors, None, name, error=FLAT * float(values.abs().max()))
     # Noise along some of the escape directions is noise; none along those is not none along the others.
-    noise = double.noise_type(bare) if bare.index_known else None
-    return _moved(dataclasses.replace(bare, noise=noise), landscape)
-
-
-def _moved(point: CriticalPoint, landscape: Landscape) -> CriticalPoint:
-    return point if landscape.samples.dtype == torch.float64 else point.to(dtype=landscape.samples.dtype)
+    return dataclasses.replace(bare, noise=landscape.noise_type(bare) if bare.index_known else None)
 
 
 class _Lowest:
@@ -96,7 +96,7 @@ class _Lowest:
                 done = lowest >= -flat
             else:
                 done = len(self.values) >= count and lowest >= float(self.values[count - 1]) - flat
-            if done or len(self.values) >= (_MOST if count is None else self.d - 1):
+            if done or len(self.values) >= (min(_MOST, self.d - 1) if count is None else self.d - 1):
                 break
         # Without one that is not negative it is said that more may be.
         keep = count or int((self.values < -flat).sum()) + done

@@ -1,6 +1,6 @@
 """One stationary point near one start, of any index and in large dimension."""
 
-import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,9 +10,8 @@ from torch import Tensor
 from escape.landscapes.base import Landscape
 from escape.landscapes.critical_point import CriticalPoint
 from escape.progress import Progress
-from escape.stationary_points.curvature import gradient_size, hessian_product, in_double, one_point
-from escape.stationary_points.lanczos import escape_directions
-from escape.stationary_points.points import FLAT
+from escape.stationary_points.curvature import dense_hessian, hessian_product, in_double, one_point
+from escape.stationary_points.lanczos import point_at
 
 # Dimension up to which the Hessian is formed; beyond it, columns of a Krylov space at most.
 _DENSE, _KRYLOV = 512, 240
@@ -71,20 +70,14 @@ def find_critical_point(
         If the start is no point, or the search does not converge, with |∇f| where it ended and what to do.
     """
     double = in_double(landscape)
-    x = one_point(double, start, "start")
+    begin = one_point(double, start, "start")
     if not (isinstance(steps, int) and steps >= 1 and tolerance > 0):
         raise ValueError(f"steps and tolerance must be positive, got {steps!r} and {tolerance!r}")
     with Progress(steps, progress) as bar:
-        x = _descended(double, x, steps, tolerance, bar)
-    if count is None and len(x) <= _DENSE:
-        point = double.critical_point(x, name)
-    else:
-        point = escape_directions(double, x, count, name)
-    error = max(point.error, FLAT * float(point.eigenvalues.abs().max()))
-    point = dataclasses.replace(point, error=error, noise=None)
-    noise = double.noise_type(point) if point.index_known else None
-    point = dataclasses.replace(point, noise=noise)
-    return point if landscape.samples.dtype == torch.float64 else point.to(dtype=landscape.samples.dtype)
+        x = _descended(double, begin, steps, tolerance, bar)
+    if float(x.norm()) <= torch.finfo(x.dtype).eps * float((x - begin).norm()):
+        x = torch.zeros_like(x)  # all that is left of a gradient there is rounding, which would be taken for noise
+    return point_at(double, x, count, name, _DENSE).to(dtype=landscape.samples.dtype)
 
 
 class _Model(NamedTuple):
@@ -105,18 +98,20 @@ class _Model(NamedTuple):
 
 def _descended(landscape: Landscape, x: Tensor, steps: int, tolerance: float, bar: Progress) -> Tensor:
     """Point (d,) that |∇f|² is descended to, polished down to rounding."""
-    gradient, start, aim = landscape.gradient(x).detach(), x, 0.0
+    gradient, start = landscape.gradient(x).detach(), x
     damping, before = _FIRST, torch.inf
     if not bool(torch.isfinite(gradient).all()):
         raise ValueError("the gradient is not finite at the start; start elsewhere")
-    for done in range(steps):
+    for done in itertools.count():
         size = float(gradient.norm())
         model = _model(landscape, x, gradient)
         # All of it at this point: far away, where a loss runs out, every part of a gradient vanishes with the whole.
         far = max(float(x.norm()), float((x - start).norm()))
-        aim = tolerance * (gradient_size(landscape, x) + float(model.curvatures.abs().max()) * far)
+        aim = tolerance * (landscape.gradient_size(x) + float(model.curvatures.abs().max()) * far)
         if size <= aim:
             return _polished(landscape, x, gradient, model)
+        if done == steps:
+            raise ValueError(_failed(f"{steps} steps were not enough", size, aim, "raise steps, or "))
         if done % _PATIENCE == 0:
             if size > 0.8 * before:
                 raise ValueError(_failed("|∇f| hardly falls any more, it may have a minimum there", size, aim))
@@ -134,7 +129,6 @@ def _descended(landscape: Landscape, x: Tensor, steps: int, tolerance: float, ba
         # Damping falls with the gradient itself, so that the end is Newton's.
         x, gradient, damping = tried, slope, max(damping / 8, _LEAST)
         bar.advance(1)
-    raise ValueError(_failed(f"{steps} steps were not enough", float(gradient.norm()), aim, "raise steps, or "))
 
 
 def _failed(why: str, size: float, aim: float, advice: str = "") -> str:
@@ -156,7 +150,7 @@ def _polished(landscape: Landscape, x: Tensor, gradient: Tensor, model: _Model) 
 def _model(landscape: Landscape, x: Tensor, gradient: Tensor) -> _Model:
     """The Hessian's eigenpairs, or what is known of it in a Krylov space of the gradient."""
     if len(x) <= _DENSE:
-        values, vectors = torch.linalg.eigh(landscape.hessian(x).detach())
+        values, vectors = torch.linalg.eigh(dense_hessian(landscape, x))
         return _Model(vectors, values, vectors.T @ gradient)
     size = float(gradient.norm())
     if size == 0.0:
