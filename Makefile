@@ -8,8 +8,9 @@ PRESET ?= quick
 figures: .venv/ready
 	$(PY) -m experiments run --all --preset $(PRESET)
 
+# One thread in each of two processes: more would only fight over the cores.
 test: .venv/ready
-	$(PY) -m pytest -n 2 --dist loadfile --durations=5
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --durations=5
 
 validate: .venv/ready
 	$(PY) -m pytest -m validation -v

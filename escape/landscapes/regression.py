@@ -168,8 +168,7 @@ class LogisticRegression(Regression):
     """f_i(w) = ln(1 + exp(−y_i z_iᵀw)) + ½ρ‖w‖², y_i = ±1: convex, its minimum found by Newton's steps in float64.
 
     Where the classes can be separated and ρ = 0 there is no minimum, and where the features span no more than a part of
-    space and ρ = 0 it is flat: no point is declared. Noise at the minimum is
-    of type I: no label is fitted exactly.
+    space and ρ = 0 it is flat: no point is declared. Noise at the minimum is of type I: no label is fitted exactly.
 
     Source: D. R. Cox 1958, Journal of the Royal Statistical Society B 20, 215.
     """
