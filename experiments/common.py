@@ -16,7 +16,7 @@ import xarray as xr
 
 from escape import figures, simulate
 from escape.cli import OneLine
-from escape.store import Store, check_writable, read, write
+from escape.store import Store, check_writable, read, write, written_whole
 
 PRESETS = ("smoke", "quick", "paper")
 RESULTS = Path("results")
@@ -145,7 +145,9 @@ def run(experiment: ModuleType, settings: Settings, figures_to: Path | None = No
         paths = figures.save(experiment.draw(data), figures_to, name)
     found = experiment.claims(data)
     lines = [json.dumps(asdict(one)) for one in found]
-    (folder / f"{name}.claims.jsonl").write_text("\n".join(lines) + "\n")
+    # Whole or not at all: another experiment may gather all claims meanwhile.
+    with written_whole(folder / f"{name}.claims.jsonl") as temporary:
+        Path(temporary).write_text("\n".join(lines) + "\n")
     write_numbers(folder, NUMBERS if papers else folder / "numbers.tex")
     report(name, found, paths)
     return found
@@ -185,7 +187,8 @@ def write_numbers(folder: Path, path: Path) -> None:
                 if value is not None:
                     lines.append(f"\\newcommand{{\\{prefix}{one['name']}{suffix}}}{{{tex_number(value)}}}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
+    with written_whole(path) as temporary:
+        Path(temporary).write_text("\n".join(lines) + "\n")
 
 
 def tex_number(value: float) -> str:

@@ -83,8 +83,10 @@ class SecondMoment:
         mean[0], moment[0] = start, np.outer(start, start)
         packed = weight * moment[0][row, column]
         for t in range(steps):
-            mixed = np.tensordot(mean[t], self.cross, (0, 1))
-            added = mixed + mixed.T + self.tilt_covariance
+            added = self.tilt_covariance
+            if mean[t].any():
+                mixed = np.tensordot(mean[t], self.cross, (0, 1))
+                added = mixed + mixed.T + added
             packed = self.operator @ packed + weight * added[row, column]
             moment[t + 1][row, column] = moment[t + 1][column, row] = packed / weight
             mean[t + 1] = self.mean_step @ mean[t]
