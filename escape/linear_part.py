@@ -12,20 +12,9 @@ from escape import theory
 from escape.landscapes import CriticalPoint, GeneralizedLinear, Landscape, second_order
 from escape.landscapes.batches import one_thread
 from escape.method import Method
-from escape.oracles import (
-    DiagonalNoise,
-    GaussianNoise,
-    HessianNoise,
-    IsotropicNoise,
-    LeadingNoise,
-    MiniBatch,
-    Oracle,
-    Reshuffled,
-    StableNoise,
-)
+from escape.oracles import SURROGATES, GaussianNoise, MiniBatch, Oracle, Reshuffled, StableNoise
 from escape.streams import block_generator
 
-_SURROGATES = (DiagonalNoise, HessianNoise, IsotropicNoise, LeadingNoise, StableNoise)
 _NUMBERS = 30_000_000  # of all Hessians together, above which they are not formed
 _PACKED = 90  # dimension above which the operator on second moments is not formed
 _GATHERED = 1 << 22  # numbers of Hessians gathered at a step
@@ -77,7 +66,7 @@ def linear_rates(landscape: Landscape, oracle: Oracle, method: Method, point: Cr
         return Rates(None, known, caveats=(f"{what} has no variance: E |x|^2 is infinite at every step",))
     if not oracle.noisy(landscape) or oracle.additive(landscape):
         return plain
-    if type(oracle) not in (MiniBatch, Reshuffled, GaussianNoise, *_SURROGATES):
+    if type(oracle) not in (MiniBatch, Reshuffled, GaussianNoise, *SURROGATES):
         text = f"theory does not know {type(oracle).__name__}: how its noise changes with the distance"
         return Rates(None, None, differ=True, expands=None, caveats=(text,))
     curvatures, residual = _along(landscape, point, kept[[0, -1]])
@@ -92,7 +81,7 @@ def linear_rates(landscape: Landscape, oracle: Oracle, method: Method, point: Cr
         return Rates(None, None, differ=True, caveats=("curvatures differ: their rates under momentum are not known",))
     if type(oracle) is Reshuffled:
         return _reshuffled(landscape, oracle, lr, point, hessians, int(kept[np.abs(1 - lr * values).argmax()]))
-    if type(oracle) in _SURROGATES:
+    if type(oracle) in SURROGATES:
         text = "the noise changes with the distance, in another way than a batch's: its rates are not known"
         return Rates(None, None, differ=True, caveats=(text,))
     sampling = (lr, oracle.batch_size, oracle.replacement)

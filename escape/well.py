@@ -9,19 +9,10 @@ from torch.func import vmap
 
 from escape import theory
 from escape.landscapes import Landscape
-from escape.oracles import (
-    DiagonalNoise,
-    GaussianNoise,
-    HessianNoise,
-    IsotropicNoise,
-    LeadingNoise,
-    MiniBatch,
-    Oracle,
-    StableNoise,
-)
+from escape.oracles import SURROGATES, GaussianNoise, MiniBatch, Oracle, StableNoise
 
 # Whose noise in one dimension is that of the samples, unless it is taken at one point.
-_OF_SAMPLES = (GaussianNoise, DiagonalNoise, IsotropicNoise, LeadingNoise, HessianNoise, StableNoise)
+_OF_SAMPLES = (GaussianNoise, *SURROGATES)
 _NODES, _LONG = 2**12, 1e5  # of the grids: four digits of the mean; steps above which a law is taken as geometric
 
 

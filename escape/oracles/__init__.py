@@ -6,7 +6,11 @@ from escape.oracles.gaussian import DiagonalNoise, GaussianNoise, IsotropicNoise
 from escape.oracles.shaped import HessianNoise, LeadingNoise
 from escape.oracles.stable import StableNoise
 
+# Noise in the place of a mini-batch's whose covariance, or law, is another.
+SURROGATES = (DiagonalNoise, HessianNoise, IsotropicNoise, LeadingNoise, StableNoise)
+
 __all__ = [
+    "SURROGATES",
     "Batched",
     "DiagonalNoise",
     "FullBatch",
