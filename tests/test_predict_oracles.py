@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from cases import random_factorization
 
 from escape import (
     DiagonalNoise,
@@ -206,3 +207,17 @@ def test_rates_of_reshuffled_epochs():
     straddling = linear_rates(landscape, Reshuffled(3), method, point)
     assert straddling.log_rate is None
     assert "b divides n" in straddling.caveats[0]
+
+
+@pytest.mark.parametrize(
+    "oracle",
+    [DiagonalNoise(4), HessianNoise(4), IsotropicNoise(4), LeadingNoise(4), StableNoise(2.0, batch_size=4)],
+    ids=str,
+)
+def test_what_stands_for_a_batch_is_known_to_theory(oracle):
+    """Where curvatures differ none of these has the batch's rates, and it is said for which reason."""
+    landscape = random_factorization(torch.float64, n=40, d=3)
+    found = predict(landscape, oracle, GradientDescent(0.05), landscape.critical_points()[0])
+    said = " ".join(found.caveats)
+    assert "in another way than a batch's" in said
+    assert "does not know" not in said
